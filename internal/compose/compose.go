@@ -1,0 +1,62 @@
+// Package compose reads the Compose file: compose-go does the work (merge, interpolation, profiles, extends), and this
+// package checks that every key it meets is one that Perch carries. Each complaint has its file and line, and all of
+// them come at once. It knows nothing of Kubernetes objects, images or clusters.
+package compose
+
+import (
+	"io"
+
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// Options say where the Compose file is and how it is read. Nothing is read from the process's own environment.
+type Options struct {
+	WorkingDir  string            // where discovery starts; absolute
+	ProjectDir  string            // --project-directory; "" is the folder of the first file
+	Files       []string          // -f, in order; empty: discovery in WorkingDir and its parents; "-" is Stdin
+	Stdin       io.Reader         // read when Files has "-"
+	ProjectName string            // -p; "" is COMPOSE_PROJECT_NAME, name: or the folder's name
+	Profiles    []string          // --profile and COMPOSE_PROFILES
+	EnvFiles    []string          // --env-file; empty: .env beside the first file when it is there
+	Environment map[string]string // for interpolation, and for variables passed on by name
+}
+
+// Project is a Compose project that was checked: every key in it is one that Perch carries, or has a Warning.
+type Project struct {
+	*types.Project
+	Namespace string                      // the project name as a Kubernetes namespace: lower case, hyphens
+	Services  map[string]ServiceExtension // x-perch of each service that has one, by service name
+	Warnings  Problems                    // what is carried only in part, or ignored, in file order
+}
+
+// ServiceExtension is x-perch of a service: what Compose cannot say. Its keys are decoded strictly.
+type ServiceExtension struct {
+	Readiness *Probe   `yaml:"readiness"` // instead of the probe made from healthcheck
+	Liveness  *Probe   `yaml:"liveness"`  // restarts the container; Compose has no word for it
+	Startup   *Probe   `yaml:"startup"`
+	Sensitive []string `yaml:"sensitive"` // names of variables that go into a Secret
+}
+
+// Probe is one Kubernetes probe. Exactly one of HTTP, TCP and Exec is set.
+type Probe struct {
+	HTTP        string   `yaml:"http"` // path, as "/ready"; on Port
+	TCP         bool     `yaml:"tcp"`  // a connection to Port
+	Exec        []string `yaml:"exec"` // a command in the container
+	Port        int32    `yaml:"port"` // 0: the first port of the service
+	Interval    string   `yaml:"interval"`
+	Timeout     string   `yaml:"timeout"`
+	Retries     int32    `yaml:"retries"`
+	StartPeriod string   `yaml:"start_period"`
+}
+
+// Problem is one complaint about a Compose file.
+type Problem struct {
+	File    string // as the user named it, or relative to the working directory
+	Line    int    // 1 is the first; 0: not known
+	Path    string // as services.web.ports[0]
+	Message string // what is wrong, lower case, with names quoted
+	Hint    string // what to do
+}
+
+// Problems is an error that holds every complaint about an input, in file order.
+type Problems []Problem
