@@ -1,0 +1,155 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+// parallelApplies bounds how many objects are on their way to the API server at once.
+const parallelApplies = 8
+
+// Apply sends the objects by server-side apply as field manager "perch", taking fields over from other managers.
+// Objects without a namespace go to the client's. It returns the first error, which names the object.
+func (c *Client) Apply(ctx context.Context, objs []runtime.Object) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelApplies)
+	for _, o := range objs {
+		g.Go(func() error { return c.apply(ctx, o) })
+	}
+	return g.Wait()
+}
+
+func (c *Client) apply(ctx context.Context, o runtime.Object) error {
+	u, err := toUnstructured(o)
+	if err != nil {
+		return err
+	}
+	resource, err := c.resource(u)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(u)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	force := true
+	options := metav1.PatchOptions{FieldManager: FieldManager, Force: &force, FieldValidation: metav1.FieldValidationStrict}
+	if _, err := resource.Patch(ctx, u.GetName(), types.ApplyPatchType, data, options); err != nil {
+		return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	return nil
+}
+
+// resource is the dynamic client for the object's kind and namespace. The discovery cache is dropped once when it does
+// not know the kind: it may have come since.
+func (c *Client) resource(u *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+	gvk := u.GroupVersionKind()
+	mapping, err := c.Mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if meta.IsNoMatchError(err) {
+		meta.MaybeResetRESTMapper(c.Mapper)
+		mapping, err = c.Mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	}
+	if err != nil {
+		return nil, c.Explain(err)
+	}
+	if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
+		return c.Dynamic.Resource(mapping.Resource), nil
+	}
+	namespace := u.GetNamespace()
+	if namespace == "" {
+		namespace = c.Namespace
+	}
+	return c.Dynamic.Resource(mapping.Resource).Namespace(namespace), nil
+}
+
+// toUnstructured gives the object with its apiVersion and kind, and without what only the server may write.
+func toUnstructured(o runtime.Object) (*unstructured.Unstructured, error) {
+	gvk, err := kindOf(o)
+	if err != nil {
+		return nil, err
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", gvk.Kind, err)
+	}
+	u := &unstructured.Unstructured{Object: content}
+	u.SetGroupVersionKind(gvk)
+	unstructured.RemoveNestedField(content, "status")
+	unstructured.RemoveNestedField(content, "metadata", "creationTimestamp")
+	unstructured.RemoveNestedField(content, "metadata", "managedFields")
+	return u, nil
+}
+
+// kindOf is the object's kind: its own word, or the scheme's when it says nothing.
+func kindOf(o runtime.Object) (schema.GroupVersionKind, error) {
+	if gvk := o.GetObjectKind().GroupVersionKind(); gvk.Kind != "" {
+		return gvk, nil
+	}
+	kinds, _, err := scheme.Scheme.ObjectKinds(o)
+	if err != nil {
+		return schema.GroupVersionKind{}, fmt.Errorf("object of type %T: %w", o, err)
+	}
+	return kinds[0], nil
+}
+
+// Delete deletes the objects, in the background for what they own. What is gone already is no error.
+func (c *Client) Delete(ctx context.Context, objs []runtime.Object) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelApplies)
+	for _, o := range objs {
+		g.Go(func() error {
+			u, err := toUnstructured(o)
+			if err != nil {
+				return err
+			}
+			resource, err := c.resource(u)
+			if err != nil {
+				return err
+			}
+			policy := metav1.DeletePropagationBackground
+			err = resource.Delete(ctx, u.GetName(), metav1.DeleteOptions{PropagationPolicy: &policy})
+			if err != nil && !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// EnsureNamespace creates the namespace with the given labels when it is not there. One that is there is left as it
+// is; one that is being deleted is waited for. It says whether it created it.
+func (c *Client) EnsureNamespace(ctx context.Context, name string, labels map[string]string) (created bool, err error) {
+	namespaces := c.Interface.CoreV1().Namespaces()
+	for {
+		found, err := namespaces.Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case err == nil && found.DeletionTimestamp == nil:
+			return false, nil
+		case err == nil:
+			if err := waitGone(ctx, namespaceSource(namespaces, name), found.UID); err != nil {
+				return false, fmt.Errorf("namespace %s is being deleted: %w", name, err)
+			}
+		case !apierrors.IsNotFound(err):
+			return false, c.Explain(fmt.Errorf("namespace %s: %w", name, err))
+		}
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+		_, err = namespaces.Create(ctx, ns, metav1.CreateOptions{FieldManager: FieldManager})
+		if err == nil || !apierrors.IsAlreadyExists(err) {
+			return err == nil, err
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/client-go/util/exec"
+
+	"github.com/perch-k8s/perch/internal/fault"
+)
+
+// TerminalSize is the size of a terminal in characters.
+type TerminalSize struct{ Width, Height uint16 }
+
+// ExecOptions say what is executed where, and which streams it gets.
+type ExecOptions struct {
+	Namespace string // "" is the client's
+	Pod       string
+	Container string // "" is the pod's default container
+	Command   []string
+	Stdin     io.Reader // nil: none
+	Stdout    io.Writer
+	Stderr    io.Writer           // not used with TTY: the terminal has one stream
+	TTY       bool                // the caller has put its own terminal into raw mode
+	Resize    <-chan TerminalSize // sizes of the caller's terminal, the first one at once; nil: not told
+}
+
+// Exec runs the command in a container and gives its exit code. err is for what kept it from running; a command that
+// ran and failed is no error. It speaks WebSocket, and SPDY with servers that do not.
+func (c *Client) Exec(ctx context.Context, o ExecOptions) (exitCode int, err error) {
+	o.Namespace = orElse(o.Namespace, c.Namespace)
+	request := c.Interface.CoreV1().RESTClient().Post().
+		Resource("pods").Namespace(o.Namespace).Name(o.Pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{
+			Container: o.Container,
+			Command:   o.Command,
+			Stdin:     o.Stdin != nil,
+			Stdout:    o.Stdout != nil,
+			Stderr:    o.Stderr != nil && !o.TTY,
+			TTY:       o.TTY,
+		}, scheme.ParameterCodec)
+	socket, err := remotecommand.NewWebSocketExecutor(c.REST, "GET", request.URL().String())
+	if err != nil {
+		return -1, fmt.Errorf("exec in pod %s: %w", o.Pod, err)
+	}
+	spdy, err := remotecommand.NewSPDYExecutor(c.REST, "POST", request.URL())
+	if err != nil {
+		return -1, fmt.Errorf("exec in pod %s: %w", o.Pod, err)
+	}
+	executor, err := remotecommand.NewFallbackExecutor(socket, spdy, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	})
+	if err != nil {
+		return -1, fmt.Errorf("exec in pod %s: %w", o.Pod, err)
+	}
+	streams := remotecommand.StreamOptions{Stdin: o.Stdin, Stdout: o.Stdout, Tty: o.TTY}
+	if !o.TTY {
+		streams.Stderr = o.Stderr
+	}
+	if o.Resize != nil {
+		streams.TerminalSizeQueue = sizeQueue{ctx, o.Resize}
+	}
+	return c.exited(o, executor.StreamWithContext(ctx, streams))
+}
+
+// exited tells a command that failed from one that did not run.
+func (c *Client) exited(o ExecOptions, err error) (int, error) {
+	if err == nil {
+		return 0, nil
+	}
+	if code, ok := errors.AsType[exec.CodeExitError](err); ok {
+		return code.Code, nil
+	}
+	if apierrors.IsNotFound(err) {
+		return -1, fault.New(fault.Other, "see the pods there are: perch ps", "pod %s: not found in namespace %s", o.Pod, o.Namespace)
+	}
+	return -1, c.Explain(fmt.Errorf("exec in pod %s: %w", o.Pod, err))
+}
+
+// sizeQueue gives the sizes of a terminal to remotecommand until the context is done.
+type sizeQueue struct {
+	ctx   context.Context //nolint:containedctx // the interface of remotecommand has no other way to end Next
+	sizes <-chan TerminalSize
+}
+
+var _ remotecommand.TerminalSizeQueue = sizeQueue{}
+
+// Next waits for the next size; nil ends the queue.
+func (q sizeQueue) Next() *remotecommand.TerminalSize {
+	select {
+	case <-q.ctx.Done():
+		return nil
+	case s, ok := <-q.sizes:
+		if !ok {
+			return nil
+		}
+		return &remotecommand.TerminalSize{Width: s.Width, Height: s.Height}
+	}
+}
