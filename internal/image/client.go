@@ -1,0 +1,44 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	buildkit "github.com/moby/buildkit/client"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/platforms"
+
+	"github.com/perch-k8s/perch/internal/fault"
+)
+
+// client is a connection to the store. Use it from one Resolve, List or Load, and close it.
+type client struct {
+	*containerd.Client
+	platform platforms.MatchComparer
+}
+
+func (s Store) dial() (*client, error) {
+	m := platforms.Only(platforms.DefaultSpec()) // client and node are one machine
+	cl, err := containerd.New(s.Containerd,
+		containerd.WithDefaultNamespace(namespace), containerd.WithTimeout(dialTimeout), containerd.WithDefaultPlatform(m))
+	if err != nil {
+		return nil, fault.New(fault.Unreachable, "start the node with `perch cluster start`", "%w: %s: %w", errNoStore, s.Containerd, err)
+	}
+	return &client{cl, m}, nil
+}
+
+// close is called when all that was asked is answered: what it returns would change nothing.
+func (cl *client) close() { _ = cl.Client.Close() }
+
+// builder connects to BuildKit. The node starts it when the connection comes, so the first answer may take a while.
+func (s Store) builder(ctx context.Context) (*buildkit.Client, error) {
+	c, err := buildkit.New(ctx, "", buildkit.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", s.Builder)
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("builder: %w", err)
+	}
+	return c, nil
+}

@@ -1,0 +1,107 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	gateway "github.com/moby/buildkit/frontend/gateway/pb"
+	solver "github.com/moby/buildkit/solver/errdefs"
+
+	"github.com/perch-k8s/perch/internal/fault"
+)
+
+// explain words a failed build for people: the Dockerfile's line, the instruction, and what became of it.
+func (r *recipe) explain(ctx context.Context, err error, m *meter) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	out := &fault.Error{Kind: fault.Build}
+	where := r.where(err)
+	if s := m.failed(); s != nil {
+		out.Output = s.output()
+	}
+	exit, isExit := errors.AsType[*gateway.ExitError](err)
+	switch image, cause, missing := missingBase(err.Error()); {
+	case missing && unreachable(cause):
+		out.Err = fmt.Errorf("service %q: %simage %q is not in the node and no registry answers: %s", r.owner, where, familiar(image), last(cause))
+		out.Hint = pullHint
+	case missing:
+		out.Err = fmt.Errorf("service %q: %simage %q is not in the node and cannot be pulled: %s", r.owner, where, familiar(image), last(cause))
+		out.Hint = "check its name, or log in to its registry with `docker login`"
+	case isExit:
+		out.Err = fmt.Errorf("service %q: %sexit code %d", r.owner, where, exit.ExitCode)
+		if exit.ExitCode == 137 {
+			out.Hint = "it was killed, most likely for want of memory"
+		}
+	default:
+		out.Err = fmt.Errorf("service %q: %s%s", r.owner, where, strings.TrimPrefix(plainText(err), "failed to solve: "))
+	}
+	return out
+}
+
+// where is the place in the Dockerfile that err is about, with its instruction: "Dockerfile:4: RUN go build: ".
+func (r *recipe) where(err error) string {
+	sources := solver.Sources(err)
+	if len(sources) == 0 {
+		return ""
+	}
+	s := sources[len(sources)-1]
+	if s.Info == nil || len(s.Ranges) == 0 || s.Ranges[0].Start == nil {
+		return ""
+	}
+	name := s.Info.Filename
+	if r.config.DockerfileInline != "" {
+		name = "dockerfile_inline"
+	}
+	n := int(s.Ranges[0].Start.Line)
+	lines := strings.Split(string(s.Info.Data), "\n")
+	if n < 1 || n > len(lines) {
+		return name + ": "
+	}
+	return fmt.Sprintf("%s:%d: %s: ", name, n, strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(lines[n-1]), "\\")))
+}
+
+// baseError is how BuildKit says that it could not learn about a base image.
+var baseError = regexp.MustCompile(`(?s)(?:^|: )([^\s:]+(?::[^\s:/]+)?(?:@sha256:[0-9a-f]+)?): failed to resolve source metadata for (\S+?): (.*)$`)
+
+// missingBase finds the base image in the text of err; there is no type for it.
+func missingBase(text string) (image, cause string, ok bool) {
+	m := baseError.FindStringSubmatch(text)
+	if m == nil {
+		return "", "", false
+	}
+	return m[2], m[3], true
+}
+
+// unreachable is true for the text of an error that says that there is no way to a server, rather than its answer.
+func unreachable(text string) bool {
+	for _, s := range []string{
+		"dial tcp", "no such host", "connection refused", "network is unreachable", "i/o timeout", "TLS handshake timeout",
+		"no route to host", "server misbehaving", "context deadline exceeded", "proxyconnect", "connection reset", "EOF",
+	} {
+		if strings.Contains(text, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// last is the end of a chain of errors, which is the part that says what happened; the URL before it is noise.
+func last(text string) string {
+	if i := strings.LastIndex(text, `": `); i >= 0 {
+		text = text[i+3:]
+	}
+	return strings.TrimSpace(text)
+}
+
+// plainText is err's text without the words that gRPC puts before it.
+func plainText(err error) string {
+	text := err.Error()
+	if i := strings.Index(text, " desc = "); i >= 0 && strings.Contains(text, "rpc error: ") {
+		text = text[i+len(" desc = "):]
+	}
+	return text
+}

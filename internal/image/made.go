@@ -1,0 +1,102 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+)
+
+// made finds the images of r with this tag. A build that was asked for although the tag was there may give another
+// image than before (a newer base, --no-cache): it then has the tag with .2, .3, … behind it, or pods would not be
+// replaced.
+func (cl *client) made(ctx context.Context, r *recipe, tag string) (made, error) {
+	ref, err := withTag(r.repository, tag)
+	if err != nil {
+		return made{}, err
+	}
+	filter := fmt.Sprintf("name~=%q", "^"+regexp.QuoteMeta(ref)+`(\.[0-9]+)?$`)
+	found, err := cl.ImageService().List(ctx, filter)
+	if err != nil {
+		return made{}, fmt.Errorf("image %s: %w", familiar(ref), err)
+	}
+	slices.SortFunc(found, func(a, b images.Image) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	m := made{inputs: r.inputs(), next: ref}
+	taken := map[string]bool{}
+	for _, f := range found {
+		taken[f.Name] = true
+		i, err := cl.describe(ctx, f)
+		if err != nil {
+			return made{}, err
+		}
+		if i != nil {
+			m.images = append(m.images, madeImage{i, f.Labels[inputsLabel]})
+		}
+	}
+	for n := 2; taken[m.next]; n++ {
+		m.next = fmt.Sprintf("%s.%d", ref, n)
+	}
+	return m, nil
+}
+
+// keep labels the image that was just stored as m.next, or gives it up for an equal one of an earlier build.
+func (cl *client) keep(ctx context.Context, r *recipe, m made) (*Image, error) {
+	i, err := cl.lookup(ctx, m.next)
+	if err != nil {
+		return nil, err
+	}
+	if i == nil {
+		return nil, fmt.Errorf("image %s: it was built, but is not in the store", familiar(m.next))
+	}
+	for _, old := range slices.Backward(m.images) {
+		if old.Digest == i.Digest && old.inputs == m.inputs {
+			if err := cl.ImageService().Delete(ctx, m.next); err != nil && !errdefs.IsNotFound(err) {
+				return nil, fmt.Errorf("image %s: %w", familiar(m.next), err)
+			}
+			return old.Image, nil
+		}
+	}
+	// Only this label: the CRI puts its own on the image at the same time.
+	_, err = cl.ImageService().Update(ctx, images.Image{Name: m.next, Labels: map[string]string{inputsLabel: m.inputs}}, "labels."+inputsLabel)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", familiar(m.next), err)
+	}
+	i.Built = true
+	return i, nil
+}
+
+// alias gives i the names the Compose file has for it.
+func (cl *client) alias(ctx context.Context, i *Image, aliases []string) error {
+	if len(aliases) == 0 {
+		return nil
+	}
+	img, err := cl.ImageService().Get(ctx, i.Ref)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", familiar(i.Ref), err)
+	}
+	for _, a := range aliases {
+		if old, err := cl.ImageService().Get(ctx, a); err == nil && old.Target.Digest == img.Target.Digest {
+			continue
+		}
+		if err := cl.tag(ctx, img, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inputs says which files of a commit r builds from: what the commit alone does not say.
+func (r *recipe) inputs() string {
+	dockerfile, err := filepath.Rel(r.config.Context, r.dockerfile)
+	if err != nil {
+		dockerfile = r.dockerfile
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %v", r.config.Context, dockerfile, r.golang))
+	return hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,49 @@
+package image
+
+import (
+	"fmt"
+
+	"github.com/distribution/reference"
+
+	"github.com/perch-k8s/perch/internal/fault"
+)
+
+// normalize is name as the CRI knows it: with its domain and, when it has neither tag nor digest, with :latest.
+func normalize(name string) (string, error) {
+	named, err := parseName(name)
+	if err != nil {
+		return "", err
+	}
+	return reference.TagNameOnly(named).String(), nil
+}
+
+func parseName(name string) (reference.Named, error) {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil, fault.New(fault.Build, "image names look like name:tag or registry.example/name:tag, in lower case",
+			"image %q: %w", name, err)
+	}
+	return named, nil
+}
+
+// familiar is a full name as users write it: without the default domain.
+func familiar(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.FamiliarString(named)
+}
+
+// withTag is repository (in any form) with tag, as the CRI knows it.
+func withTag(repository, tag string) (string, error) {
+	named, err := parseName(repository)
+	if err != nil {
+		return "", err
+	}
+	tagged, err := reference.WithTag(reference.TrimNamed(named), tag)
+	if err != nil {
+		return "", fmt.Errorf("image %q: tag %q: %w", repository, tag, err)
+	}
+	return tagged.String(), nil
+}

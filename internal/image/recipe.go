@@ -1,0 +1,229 @@
+package image
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/moby/patternmatcher/ignorefile"
+
+	"github.com/perch-k8s/perch/internal/fault"
+)
+
+const (
+	defaultDockerfile = "Dockerfile"
+	servicePrefix     = "service:"
+)
+
+// recipe is one build with everything that decides about its result, found on disk. Recipes with the same identity
+// are one build.
+type recipe struct {
+	owner      string // the first service that wants it, for messages
+	repository string // what the image is called, without its tag
+	alias      string // a name the Compose file gives to the image, tag included; "": none
+	config     types.BuildConfig
+	platform   string // as linux/amd64
+	golang     bool   // no Dockerfile, but a go.mod: the host's Go builds it
+	dockerfile string // path; "" with dockerfile_inline
+	ignore     []string
+	contexts   []namedContext
+	secrets    []types.SecretConfig // in the order of config.Secrets
+}
+
+// namedContext is one entry of additional_contexts.
+type namedContext struct {
+	name  string
+	dir   string // a folder, or
+	image string // an image's name, or
+	owner string // the service whose image it is
+}
+
+// newRecipe checks what w's build needs to be on disk.
+func newRecipe(w want, p *types.Project) (*recipe, error) {
+	b := *w.build
+	r := &recipe{owner: owner(w.key), config: b, platform: hostPlatform()}
+	if err := r.name(w, p); err != nil {
+		return nil, err
+	}
+	if len(b.Platforms) > 1 {
+		return nil, r.fault("name one platform, or none for the node's own", "builds for one platform at a time, not %s", strings.Join(b.Platforms, ", "))
+	}
+	if len(b.Platforms) == 1 {
+		r.platform = b.Platforms[0]
+	}
+	if strings.Contains(b.Context, "://") || strings.HasPrefix(b.Context, "git@") {
+		return nil, r.fault("clone it and give the folder as context", "build context %q is not a folder", b.Context)
+	}
+	if info, err := os.Stat(b.Context); err != nil || !info.IsDir() {
+		return nil, r.fault("check build.context in the Compose file", "the build context %s is not a folder", b.Context)
+	}
+	if err := r.findDockerfile(); err != nil {
+		return nil, err
+	}
+	if err := r.findContexts(); err != nil {
+		return nil, err
+	}
+	for _, s := range b.Secrets {
+		def, ok := p.Secrets[s.Source]
+		if !ok {
+			return nil, r.fault("define it under the top-level key secrets", "build secret %q is not defined", s.Source)
+		}
+		r.secrets = append(r.secrets, types.SecretConfig(def))
+	}
+	return r, nil
+}
+
+// name gives the image the name Compose would: image: when there is one, else PROJECT-SERVICE.
+func (r *recipe) name(w want, p *types.Project) error {
+	if w.name == "" {
+		r.repository = strings.ToLower(p.Name + "-" + r.owner)
+		_, err := parseName(r.repository)
+		return err
+	}
+	full, err := normalize(w.name)
+	if err != nil {
+		return err
+	}
+	repository, tag, _ := strings.Cut(full[strings.LastIndex(full, "/"):], ":")
+	r.repository = full[:strings.LastIndex(full, "/")] + repository
+	if tag != "latest" && !strings.Contains(tag, "@") {
+		r.alias = full
+	}
+	return nil
+}
+
+func (r *recipe) findDockerfile() error {
+	if r.config.DockerfileInline != "" {
+		return r.readIgnore()
+	}
+	name := r.config.Dockerfile
+	if name == "" {
+		name = defaultDockerfile
+	}
+	r.dockerfile = name
+	if !filepath.IsAbs(name) {
+		r.dockerfile = filepath.Join(r.config.Context, name)
+	}
+	_, err := os.Stat(r.dockerfile)
+	if err == nil {
+		return r.readIgnore()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return r.fault("", "%w", err)
+	}
+	if _, err := os.Stat(filepath.Join(r.config.Context, "go.mod")); err == nil && name == defaultDockerfile {
+		r.golang, r.dockerfile = true, ""
+		return r.readIgnore()
+	}
+	return r.fault("write one, or set build.dockerfile in the Compose file; a Go module needs none when its go.mod is in the context",
+		"no Dockerfile at %s", r.dockerfile)
+}
+
+// readIgnore finds the ignore file as BuildKit does: DOCKERFILE.dockerignore before the context's own.
+func (r *recipe) readIgnore() error {
+	candidates := []string{filepath.Join(r.config.Context, ".dockerignore")}
+	if r.dockerfile != "" {
+		candidates = append([]string{r.dockerfile + ".dockerignore"}, candidates...)
+	}
+	for _, name := range candidates {
+		f, err := os.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return r.fault("", "%w", err)
+		}
+		r.ignore, err = ignorefile.ReadAll(f)
+		f.Close()
+		if err != nil {
+			return r.fault("", "%s: %w", name, err)
+		}
+		return nil
+	}
+	return nil
+}
+
+func (r *recipe) findContexts() error {
+	for _, name := range slices.Sorted(maps.Keys(r.config.AdditionalContexts)) {
+		value := r.config.AdditionalContexts[name]
+		c := namedContext{name: name}
+		switch scheme, rest, found := strings.Cut(value, ":"); {
+		case strings.HasPrefix(value, servicePrefix):
+			c.owner = rest
+		case found && scheme == "docker-image":
+			c.image = value
+		case found && strings.HasPrefix(rest, "//"):
+			return r.fault("fetch it and give the folder", "additional context %q: %s is not a folder", name, value)
+		default:
+			c.dir = value
+			if info, err := os.Stat(value); err != nil || !info.IsDir() {
+				return r.fault("check build.additional_contexts in the Compose file", "additional context %q: %s is not a folder", name, value)
+			}
+		}
+		r.contexts = append(r.contexts, c)
+	}
+	return nil
+}
+
+// settings is what decides about the result besides files, as bytes that are the same for the same settings. Names
+// of folders are not in it: their content is what counts.
+func (r *recipe) settings() []byte {
+	c := r.config
+	c.Context, c.Dockerfile = "", ""
+	c.AdditionalContexts = nil
+	for _, n := range r.contexts {
+		if n.dir == "" {
+			if c.AdditionalContexts == nil {
+				c.AdditionalContexts = types.Mapping{}
+			}
+			c.AdditionalContexts[n.name] = n.image + n.owner
+		}
+	}
+	// None of these changes what is in the image.
+	c.Secrets, c.SSH, c.Tags, c.CacheFrom, c.CacheTo = nil, nil, nil, nil, nil
+	c.NoCache, c.NoCacheFilter, c.Pull, c.Provenance, c.SBOM = false, nil, false, "", ""
+	b, err := json.Marshal(c)
+	if err != nil { // maps, strings and numbers
+		panic(err)
+	}
+	return b
+}
+
+// plain is true when nothing but files decides about the result.
+func (r *recipe) plain() bool {
+	empty := recipe{}
+	if len(r.contexts) > 0 || r.platform != hostPlatform() {
+		return false
+	}
+	return string(r.settings()) == string(empty.settings())
+}
+
+// identity tells recipes apart before anything is read: same identity, same build.
+func (r *recipe) identity() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %q %v\n%s\n", r.config.Context, r.dockerfile, r.platform, r.golang, r.settings())
+	for _, c := range r.contexts {
+		fmt.Fprintf(h, "%q %q\n", c.name, c.dir)
+	}
+	for i, s := range r.config.Secrets {
+		fmt.Fprintf(h, "%q %q %q %q\n", s.Target, s.Source, r.secrets[i].File, r.secrets[i].Environment)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (r *recipe) fault(hint, format string, args ...any) error {
+	return fault.New(fault.Build, hint, "service %q: %w", r.owner, fmt.Errorf(format, args...))
+}
+
+// hostPlatform is the node's: it runs on this machine.
+func hostPlatform() string { return "linux/" + runtime.GOARCH }

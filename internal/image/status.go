@@ -1,0 +1,129 @@
+package image
+
+import (
+	"slices"
+	"strings"
+
+	buildkit "github.com/moby/buildkit/client"
+
+	"github.com/perch-k8s/perch/internal/progress"
+)
+
+// keepLines is how much of a step's output is kept for the case that it fails.
+const keepLines = 20
+
+// meter turns BuildKit's status into our events: the name of the step that was started last, and how far a transfer
+// is. It keeps the last lines of each step.
+type meter struct {
+	id      string
+	report  progress.Reporter
+	verbose bool
+	steps   map[string]*step // by vertex digest
+	order   []*step
+	last    progress.Event
+}
+
+// step is one vertex of the build graph.
+type step struct {
+	name   string // as "[build 2/4] RUN go build"
+	err    string
+	ended  bool
+	lines  []string // the last keepLines of what it printed
+	open   string   // printed, but the line is not complete
+	events map[string]transfer
+}
+
+type transfer struct{ current, total int64 }
+
+func newMeter(id string, r progress.Reporter, verbose bool) *meter {
+	return &meter{id: id, report: r, verbose: verbose, steps: map[string]*step{}}
+}
+
+func (m *meter) update(s *buildkit.SolveStatus) {
+	for _, v := range s.Vertexes {
+		st := m.step(v.Digest.String())
+		st.name, st.err, st.ended = v.Name, v.Error, v.Completed != nil
+		if v.Started != nil && !slices.Contains(m.order, st) {
+			m.order = append(m.order, st)
+		}
+	}
+	for _, v := range s.Statuses {
+		m.step(v.Vertex.String()).events[v.ID] = transfer{v.Current, v.Total}
+	}
+	for _, l := range s.Logs {
+		for _, line := range m.step(l.Vertex.String()).print(string(l.Data)) {
+			if m.verbose {
+				m.report.Report(progress.Event{ID: m.id, Status: progress.Output, Text: line})
+			}
+		}
+	}
+	m.tell()
+}
+
+func (m *meter) step(digest string) *step {
+	s := m.steps[digest]
+	if s == nil {
+		s = &step{events: map[string]transfer{}}
+		m.steps[digest] = s
+	}
+	return s
+}
+
+// print adds what a step printed and returns the lines that are now complete.
+func (s *step) print(text string) []string {
+	lines := strings.Split(s.open+text, "\n")
+	s.open = lines[len(lines)-1]
+	lines = lines[:len(lines)-1]
+	for i, l := range lines {
+		l = strings.TrimRight(l, "\r")
+		lines[i] = l[strings.LastIndex(l, "\r")+1:] // a progress bar: only its last state
+	}
+	s.lines = append(s.lines, lines...)
+	s.lines = s.lines[max(0, len(s.lines)-keepLines):]
+	return lines
+}
+
+// output is the last lines of s, an incomplete one included.
+func (s *step) output() []string {
+	if s.open == "" {
+		return s.lines
+	}
+	lines := append(slices.Clone(s.lines), s.open)
+	return lines[max(0, len(lines)-keepLines):]
+}
+
+// tell reports the youngest step that runs, when that or its progress changed.
+func (m *meter) tell() {
+	for _, s := range slices.Backward(m.order) {
+		if s.ended || s.name == "" {
+			continue
+		}
+		e := progress.Event{ID: m.id, Status: progress.Working, Text: stepText(s.name)}
+		for _, t := range s.events {
+			if t.total > 0 {
+				e.Current += t.current
+				e.Total += t.total
+			}
+		}
+		if e != m.last {
+			m.last = e
+			m.report.Report(e)
+		}
+		return
+	}
+}
+
+// stepText is a step's name for people: BuildKit's own housekeeping has no brackets round it.
+func stepText(name string) string {
+	return strings.TrimPrefix(name, "[internal] ")
+}
+
+// failed is the step that failed by itself, nil when none did; others were only cancelled.
+func (m *meter) failed() *step {
+	for _, s := range m.order {
+		if s.err != "" && !strings.HasSuffix(s.err, "context canceled") {
+			return s
+		}
+	}
+	return nil
+}
