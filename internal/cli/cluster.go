@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/ui"
+)
+
+func newClusterCommand(a *app) *cobra.Command {
+	return a.group(&cobra.Command{
+		Use:     "cluster",
+		Short:   "Start, stop, look at or delete the Kubernetes on this machine",
+		Example: "perch cluster start\nperch cluster status",
+	},
+		newClusterStart(a), newClusterStop(a), newClusterStatus(a), newClusterDelete(a), newClusterKubeconfig(a))
+}
+
+func newClusterStart(a *app) *cobra.Command {
+	return a.command(&cobra.Command{
+		Use:         "start [NAME]",
+		Short:       "Start the cluster, or do nothing when it runs",
+		Example:     "perch cluster start",
+		Args:        cobra.MaximumNArgs(1),
+		Annotations: exits("1 failed, 2 usage, 16 locked"),
+	}, func(ctx context.Context, args []string) error {
+		cluster := a.cluster(args)
+		if a.globals.dryRun {
+			a.say("would start cluster %s in %s", cluster.Name, cluster.Dir)
+			return nil
+		}
+		if err := cluster.Start(ctx, a.progress()); err != nil {
+			return err
+		}
+		a.closeProgress()
+		a.note("cluster %s runs, context %s, %s", cluster.Name, cluster.Context(), a.took())
+		a.note("next: perch up, or perch kubectl get nodes")
+		return nil
+	})
+}
+
+func newClusterStop(a *app) *cobra.Command {
+	return a.command(&cobra.Command{
+		Use:     "stop [NAME]",
+		Short:   "Stop the cluster; apps and data are there again after a start",
+		Example: "perch cluster stop",
+		Args:    cobra.MaximumNArgs(1),
+	}, func(ctx context.Context, args []string) error {
+		cluster := a.cluster(args)
+		if a.globals.dryRun {
+			a.say("would stop cluster %s", cluster.Name)
+			return nil
+		}
+		return cluster.Stop(ctx, a.progress())
+	})
+}
+
+func newClusterDelete(a *app) *cobra.Command {
+	return a.command(&cobra.Command{
+		Use:     "delete [NAME]",
+		Short:   "Delete the cluster with its apps, images and data; asks first",
+		Example: "perch cluster delete --yes",
+		Args:    cobra.MaximumNArgs(1),
+	}, func(ctx context.Context, args []string) error {
+		cluster := a.cluster(args)
+		what := fmt.Sprintf("delete cluster %s: all apps, images and volumes in %s", cluster.Name, cluster.Dir)
+		if a.globals.dryRun {
+			a.say("would %s", what)
+			return nil
+		}
+		if err := a.confirm(ctx, what); err != nil {
+			return err
+		}
+		return cluster.Delete(ctx, a.progress())
+	})
+}
+
+func newClusterStatus(a *app) *cobra.Command {
+	return a.command(&cobra.Command{
+		Use:         "status [NAME]",
+		Short:       "Show whether the cluster runs, and each part of it",
+		Example:     "perch cluster status -o json",
+		Args:        cobra.MaximumNArgs(1),
+		Annotations: exits("15 not running"),
+	}, func(ctx context.Context, args []string) error {
+		cluster := a.cluster(args)
+		status, err := cluster.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if !status.Running {
+			if a.globals.output == ui.FormatJSON || a.globals.output == ui.FormatYAML {
+				if err := a.result(ui.Result{Value: status}); err != nil {
+					return err
+				}
+			}
+			return fault.New(fault.Unreachable, "start it: perch cluster start", "cluster %s does not run", cluster.Name)
+		}
+		result := ui.Result{Header: []string{"COMPONENT", "STATE", "PID", "RESTARTS"}, Value: status}
+		for _, c := range status.Components {
+			result.Names = append(result.Names, c.Name)
+			result.Rows = append(result.Rows, []string{c.Name, c.State, strconv.Itoa(c.PID), strconv.Itoa(c.Restarts)})
+		}
+		if a.globals.output == ui.FormatTable || a.globals.output == ui.FormatDefault {
+			a.say("cluster %s: Kubernetes %s at %s, up %s, in %s\n", cluster.Name, status.Version, status.APIServer,
+				ui.Age(a.env.Now().Sub(status.Since)), status.Dir)
+		}
+		return a.result(result)
+	})
+}
+
+func newClusterKubeconfig(a *app) *cobra.Command {
+	return a.command(&cobra.Command{
+		Use:     "kubeconfig [NAME]",
+		Short:   "Print the cluster's kubeconfig, which holds its admin key",
+		Example: "perch cluster kubeconfig > kubeconfig",
+		Args:    cobra.MaximumNArgs(1),
+	}, func(ctx context.Context, args []string) error {
+		data, err := a.cluster(args).Kubeconfig(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = a.env.Out.Write(data)
+		return err
+	})
+}
+
+// took is how long this run has taken.
+func (a *app) took() string { return ui.Duration(a.env.Now().Sub(a.began)) }

@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perch-k8s/perch/internal/compose"
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/ui"
+)
+
+// failure is an error as it is printed. Its JSON form is what `-o json` prints, on stderr.
+type failure struct {
+	Message  string        `json:"message"`
+	Kind     string        `json:"kind"`
+	ExitCode int           `json:"exitCode"`
+	Hint     string        `json:"hint,omitempty"`
+	Output   []string      `json:"output,omitempty"`   // the last lines of what failed
+	Problems []problemJSON `json:"problems,omitempty"` // of the Compose file
+}
+
+type problemJSON struct {
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Path    string `json:"path,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+
+	text string // as people read it: file:line: message
+}
+
+// fail prints err and answers its exit code. It is the only place that prints errors.
+func (a *app) fail(cmd *cobra.Command, err error, interrupted bool) int {
+	if code, ok := errors.AsType[commandExit](err); ok {
+		return int(code)
+	}
+	if !a.started {
+		err = usageError(cmd, err)
+	}
+	code := codeOf(err)
+	f := failure{Message: err.Error(), Kind: code.name, ExitCode: code.code, Hint: fault.HintOf(err)}
+	if interrupted {
+		f.Kind, f.ExitCode = "interrupted", exitInterrupted
+		if errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled) {
+			f.Message = errInterrupted.Error()
+		}
+	}
+	if e, ok := errors.AsType[*fault.Error](err); ok {
+		f.Output = e.Output
+	}
+	if problems, ok := errors.AsType[compose.Problems](err); ok {
+		for _, p := range problems {
+			f.Problems = append(f.Problems, jsonOf(p))
+		}
+	}
+	if a.globals.output == ui.FormatJSON {
+		a.printJSON(f)
+	} else {
+		a.printText(f)
+	}
+	return f.ExitCode
+}
+
+// usageError makes an error that cobra found before any command ran one of usage, with the help to read.
+func usageError(cmd *cobra.Command, err error) error {
+	if fault.KindOf(err) != fault.Other {
+		return err
+	}
+	return fault.New(fault.Usage, cmd.CommandPath()+" --help", "%w", err)
+}
+
+func (a *app) printJSON(f failure) {
+	data, err := json.Marshal(struct {
+		Error failure `json:"error"`
+	}{f})
+	if err != nil {
+		a.printText(f)
+		return
+	}
+	_, _ = fmt.Fprintf(a.env.Err, "%s\n", data)
+}
+
+func (a *app) printText(f failure) {
+	var b strings.Builder
+	colors := a.globals.color.Colors(a.env.around(a.env.Err))
+	word := func(style, word, text string) {
+		if colors {
+			word = style + word + "\x1b[0m"
+		}
+		for i, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+			if i == 0 {
+				fmt.Fprintf(&b, "%s %s\n", word, line)
+				continue
+			}
+			fmt.Fprintf(&b, "  %s\n", line)
+		}
+	}
+	const red, cyan = "\x1b[1;31m", "\x1b[36m"
+	for _, p := range f.Problems {
+		word(red, "error:", p.text)
+		if p.Hint != "" {
+			word(cyan, "hint:", p.Hint)
+		}
+	}
+	if len(f.Problems) == 0 {
+		word(red, "error:", f.Message)
+	}
+	if len(f.Output) > 0 && !a.showed(f.Output[len(f.Output)-1]) {
+		for _, line := range f.Output {
+			fmt.Fprintf(&b, "    %s\n", line)
+		}
+	}
+	if f.Hint != "" {
+		word(cyan, "hint:", f.Hint)
+	}
+	_, _ = fmt.Fprint(a.env.Err, b.String())
+}
+
+func jsonOf(p compose.Problem) problemJSON {
+	return problemJSON{File: p.File, Line: p.Line, Column: p.Column, Path: p.Path, Message: p.Message, Hint: p.Hint, text: p.String()}
+}
+
+// warn prints what a Compose file says that is carried only in part.
+func (a *app) warn(problems compose.Problems) {
+	for _, p := range problems {
+		text := p.String()
+		if p.Hint != "" {
+			text += " (" + p.Hint + ")"
+		}
+		_, _ = fmt.Fprintf(a.env.Err, "warning: %s\n", text)
+	}
+}

@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/ui"
+)
+
+// globals are the settings of the global flags.
+type globals struct {
+	files       []string
+	projectName string
+	projectDir  string
+	profiles    []string
+	envFiles    []string
+	cluster     string
+	kubeconfig  string
+	context     string
+	namespace   string
+	output      ui.Format
+	progress    ui.Mode
+	color       ui.ColorMode
+	dryRun      bool
+	quiet       bool
+	debug       bool
+	yes         bool
+	noInput     bool
+
+	flags []*globalFlag
+}
+
+// globalFlag is one global flag. It is added to every command, so that it is accepted before and after the command; all
+// these flags share one Value, which remembers whether it was set.
+type globalFlag struct {
+	name, short, usage string
+	kind               string          // shown after the name in help texts
+	list               string          // what separates values in the environment; "": one value
+	values             func() []string // for completion; nil: any
+	isBool             bool
+	set                func(string) error
+	show               func() string
+	given              bool
+}
+
+var _ pflag.Value = (*globalFlag)(nil)
+
+func (f *globalFlag) Set(s string) error {
+	f.given = true
+	return f.set(s)
+}
+
+func (f *globalFlag) String() string {
+	if f.show == nil { // pflag asks the zero value
+		return ""
+	}
+	return f.show()
+}
+
+func (f *globalFlag) Type() string { return f.kind }
+
+// env is the variable that gives the flag's value when it is not on the command line.
+func (f *globalFlag) env() string {
+	return "PERCH_" + strings.ToUpper(strings.ReplaceAll(f.name, "-", "_"))
+}
+
+func newGlobals() *globals {
+	g := &globals{cluster: "perch", progress: ui.Auto, color: ui.ColorAuto}
+	g.flags = []*globalFlag{
+		listFlag("file", "f", "Compose `file`; repeatable, - is stdin", string(os.PathListSeparator), &g.files),
+		stringFlag("project-name", "p", "project `name`", &g.projectName),
+		stringFlag("project-directory", "", "`folder` that paths in the file start from", &g.projectDir),
+		listFlag("profile", "", "profile to enable, by `name`; repeatable", ",", &g.profiles),
+		listFlag("env-file", "", "`file` of variables for the Compose file; repeatable", ",", &g.envFiles),
+		stringFlag("cluster", "", "`name` of the embedded cluster", &g.cluster),
+		stringFlag("context", "", "kubeconfig context: a cluster that is there, by `name`", &g.context),
+		stringFlag("namespace", "n", "`namespace` instead of the project's", &g.namespace),
+		stringFlag("kubeconfig", "", "kubeconfig `file`", &g.kubeconfig),
+		enumFlag("output", "o", "result as `FORMAT`", &g.output, ui.Formats),
+		enumFlag("progress", "", "progress as `MODE`", &g.progress, ui.Modes),
+		enumFlag("color", "", "colours, `WHEN`", &g.color, ui.ColorModes),
+		boolFlag("dry-run", "", "print what would be done, and do nothing", &g.dryRun),
+		boolFlag("quiet", "q", "warnings and errors only", &g.quiet),
+		boolFlag("debug", "", "more detail in errors", &g.debug),
+		boolFlag("yes", "y", "answer yes to questions", &g.yes),
+		boolFlag("no-input", "", "never ask: fail instead", &g.noInput),
+	}
+	return g
+}
+
+func stringFlag(name, short, usage string, to *string) *globalFlag {
+	return &globalFlag{name: name, short: short, usage: usage, kind: "string",
+		set:  func(s string) error { *to = s; return nil },
+		show: func() string { return *to }}
+}
+
+func listFlag(name, short, usage, separator string, to *[]string) *globalFlag {
+	return &globalFlag{name: name, short: short, usage: usage, kind: "strings", list: separator,
+		set:  func(s string) error { *to = append(*to, s); return nil },
+		show: func() string { return strings.Join(*to, separator) }}
+}
+
+func boolFlag(name, short, usage string, to *bool) *globalFlag {
+	return &globalFlag{name: name, short: short, usage: usage, kind: "bool", isBool: true,
+		set: func(s string) error {
+			v, err := strconv.ParseBool(s)
+			*to = v
+			return err
+		},
+		show: func() string { return strconv.FormatBool(*to) }}
+}
+
+func enumFlag(name, short, usage string, to pflag.Value, values func() []string) *globalFlag {
+	usage += ": " + strings.Join(values(), ", ")
+	return &globalFlag{name: name, short: short, usage: usage, kind: to.Type(), values: values, set: to.Set, show: to.String}
+}
+
+// addTo adds the global flags to a command's own. A name or letter that the command uses itself stays the command's:
+// `logs -f` follows, as it does in docker compose, and its file is --file or before the command.
+func (g *globals) addTo(flags *pflag.FlagSet) {
+	for _, f := range g.flags {
+		if flags.Lookup(f.name) != nil {
+			continue
+		}
+		short := f.short
+		if short != "" && flags.ShorthandLookup(short) != nil {
+			short = ""
+		}
+		flag := flags.VarPF(f, f.name, short, f.usage)
+		if f.isBool {
+			flag.NoOptDefVal = "true"
+		}
+	}
+}
+
+// fromEnvironment gives flags that were not on the command line the values of PERCH_*.
+func (g *globals) fromEnvironment(env Env) error {
+	for _, f := range g.flags {
+		value := env.getenv(f.env())
+		if f.given || value == "" {
+			continue
+		}
+		values := []string{value}
+		if f.list != "" {
+			values = strings.Split(value, f.list)
+		}
+		for _, v := range values {
+			if err := f.Set(v); err != nil {
+				return fault.New(fault.Usage, "", "%s=%q: %w", f.env(), value, err)
+			}
+		}
+	}
+	return nil
+}
+
+// mode is how progress is shown; -q without --progress is quiet.
+func (g *globals) mode() ui.Mode {
+	if g.quiet && g.progress == ui.Auto {
+		return ui.Quiet
+	}
+	return g.progress
+}
+
+// format is the output format, or def when none was asked for; another one than those in allowed is a wrong usage.
+func (g *globals) format(def ui.Format, allowed ...ui.Format) (ui.Format, error) {
+	if g.output == ui.FormatDefault {
+		return def, nil
+	}
+	if !slices.Contains(allowed, g.output) {
+		names := make([]string, 0, len(allowed))
+		for _, f := range allowed {
+			names = append(names, string(f))
+		}
+		return "", fault.New(fault.Usage, "", "--output %s: this command prints %s", g.output, strings.Join(names, ", "))
+	}
+	return g.output, nil
+}

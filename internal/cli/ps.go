@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perch-k8s/perch/internal/kube"
+	"github.com/perch-k8s/perch/internal/ui"
+)
+
+func newPsCommand(a *app) *cobra.Command {
+	return a.command(&cobra.Command{
+		Use:               "ps [SERVICE...]",
+		Short:             "List the app's pods",
+		Example:           "perch ps\nperch ps web -o json",
+		ValidArgsFunction: a.completeServices,
+		Annotations:       exits("2 usage, 11 Compose file, 15 no cluster"),
+	}, a.ps)
+}
+
+func (a *app) ps(ctx context.Context, services []string) error {
+	namespace, known, err := a.projectNamespace(ctx)
+	if err != nil {
+		return err
+	}
+	if err := checkServices(services, known); err != nil {
+		return err
+	}
+	client, err := a.kube(namespace)
+	if err != nil {
+		return err
+	}
+	pods, err := client.Pods(ctx, namespace, selector(namespace, ""))
+	if err != nil {
+		return err
+	}
+	if len(services) > 0 {
+		pods = slices.DeleteFunc(pods, func(p kube.Pod) bool { return !slices.Contains(services, p.Service) })
+	}
+	if a.globals.quiet && a.globals.output == ui.FormatDefault {
+		a.globals.output = ui.FormatName
+	}
+	return a.result(a.podTable(pods))
+}
+
+func (a *app) podTable(pods []kube.Pod) ui.Result {
+	r := ui.Result{
+		Header: []string{"SERVICE", "POD", "IMAGE", "STATE", "READY", "RESTARTS", "AGE", "PORTS"},
+		Value:  pods,
+		Empty:  "no pods; start the app: perch up",
+	}
+	if pods == nil {
+		r.Value = []kube.Pod{} // a list in JSON, not null
+	}
+	for _, p := range pods {
+		r.Names = append(r.Names, p.Name)
+		r.Rows = append(r.Rows, []string{p.Service, p.Name, shortImage(p.Image), p.State, fmt.Sprintf("%d/%d", p.Ready, p.Total),
+			strconv.Itoa(p.Restarts), ui.Age(a.env.Now().Sub(p.Created)), strings.Join(p.Ports, ", ")})
+	}
+	return r
+}
+
+// shortImage is an image's name as people write it.
+func shortImage(ref string) string {
+	ref = strings.TrimPrefix(ref, "docker.io/")
+	return strings.TrimPrefix(ref, "library/")
+}

@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perch-k8s/perch/internal/fault"
+)
+
+// Groups of commands in the help text, in its order.
+const (
+	groupApp     = "app"
+	groupMachine = "machine"
+	groupTools   = "tools"
+)
+
+// root is the whole command tree. Nothing of kubectl's and helm's trees is built before they are asked for.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:              "perch",
+		Short:            "docker compose up, but it is Kubernetes",
+		Example:          "perch up",
+		TraverseChildren: true, // so that global flags may stand before the command, and logs may have a -f of its own
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		Args:             cobra.ArbitraryArgs,
+	}
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownCommand(cmd, args[0])
+		}
+		return cmd.Help()
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddGroup(
+		&cobra.Group{ID: groupApp, Title: "The app of the Compose file:"},
+		&cobra.Group{ID: groupMachine, Title: "The cluster on this machine and its images:"},
+		&cobra.Group{ID: groupTools, Title: "Kubernetes' own tools, and about Perch:"},
+	)
+	a.globals.addTo(root.Flags())
+	a.addAppCommands(root)
+	a.addMachineCommands(root)
+	a.addToolCommands(root)
+	a.addHelp(root)
+	a.addFlagCompletion(root)
+	return root
+}
+
+func (a *app) addAppCommands(root *cobra.Command) {
+	add(root, groupApp,
+		newUpCommand(a), newDownCommand(a), newPsCommand(a), newLogsCommand(a), newExecCommand(a), newRunCommand(a),
+		newBuildCommand(a), newConfigCommand(a))
+}
+
+func (a *app) addMachineCommands(root *cobra.Command) {
+	add(root, groupMachine, newClusterCommand(a), newImageCommand(a))
+}
+
+func (a *app) addToolCommands(root *cobra.Command) {
+	add(root, groupTools, newKubectlCommand(a), newHelmCommand(a), newVersionCommand(a), newCompletionCommand(a))
+}
+
+func add(root *cobra.Command, group string, commands ...*cobra.Command) {
+	for _, c := range commands {
+		c.GroupID = group
+	}
+	root.AddCommand(commands...)
+}
+
+// group makes a command that only holds others: `perch cluster`.
+func (a *app) group(c *cobra.Command, children ...*cobra.Command) *cobra.Command {
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownCommand(cmd, args[0])
+		}
+		return cmd.Help()
+	}
+	a.globals.addTo(c.Flags())
+	c.AddCommand(children...)
+	return c
+}
+
+// unknownCommand names the commands that were likely meant.
+func unknownCommand(parent *cobra.Command, name string) error {
+	hint := parent.CommandPath() + " --help"
+	parent.SuggestionsMinimumDistance = 2
+	if near := parent.SuggestionsFor(name); len(near) > 0 {
+		for i, n := range near {
+			near[i] = `"` + parent.CommandPath() + " " + n + `"`
+		}
+		hint = "did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return fault.New(fault.Usage, hint, "unknown command %q for %q", name, parent.CommandPath())
+}

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/progress"
+	"github.com/perch-k8s/perch/internal/ui"
+)
+
+// screen holds the one open Display. The interrupt's goroutine asks for it too.
+type screen struct {
+	mu      sync.Mutex
+	display *ui.Display
+	gentle  bool // an interrupt is the expected end of what runs, and needs no words
+}
+
+// progress is the Reporter of this run. It is opened at the first call, so that commands without progress draw nothing.
+func (a *app) progress() progress.Reporter {
+	a.screen.mu.Lock()
+	defer a.screen.mu.Unlock()
+	if a.screen.display == nil {
+		around := a.env.around(a.env.Err)
+		a.screen.display = ui.New(ui.Options{
+			Mode:  a.globals.mode().Resolve(around),
+			Out:   a.env.Err,
+			Color: a.globals.color.Colors(around),
+			Size:  func() (int, int) { return terminalSize(a.env.Err) },
+			Now:   a.env.Now,
+		})
+	}
+	return a.screen.display
+}
+
+// closeProgress draws the end of the progress. Afterwards the terminal is the command's again.
+func (a *app) closeProgress() {
+	a.screen.mu.Lock()
+	display := a.screen.display
+	a.screen.mu.Unlock()
+	if display != nil {
+		display.Close()
+	}
+}
+
+// showed says whether the progress has shown a line of output already.
+func (a *app) showed(line string) bool {
+	a.screen.mu.Lock()
+	display := a.screen.display
+	a.screen.mu.Unlock()
+	return display != nil && display.Showed(line)
+}
+
+// endsWithInterrupt says that Ctrl-C is the expected end from here on.
+func (a *app) endsWithInterrupt() {
+	a.screen.mu.Lock()
+	defer a.screen.mu.Unlock()
+	a.screen.gentle = true
+}
+
+func (a *app) sayInterrupted() {
+	const text = "interrupted: stopping; a second Ctrl-C quits at once"
+	a.screen.mu.Lock()
+	defer a.screen.mu.Unlock()
+	switch {
+	case a.screen.gentle:
+	case a.screen.display != nil:
+		a.screen.display.Message(text)
+	default:
+		_, _ = fmt.Fprintln(a.env.Err, text)
+	}
+}
+
+// note prints a line for people that is not a result.
+func (a *app) note(format string, args ...any) {
+	if a.globals.quiet {
+		return
+	}
+	_, _ = fmt.Fprintf(a.env.Err, format+"\n", args...)
+}
+
+// confirm asks before data is destroyed. what says what would be. Without a terminal to ask on, --yes must be there.
+func (a *app) confirm(ctx context.Context, what string) error {
+	if a.globals.yes {
+		return nil
+	}
+	if a.globals.noInput || !isTerminal(a.env.In) || !isTerminal(a.env.Err) {
+		return fault.New(fault.Usage, "add --yes when that is what you want", "%s: not done without a yes", what)
+	}
+	_, _ = fmt.Fprintf(a.env.Err, "%s. Go on? [y/N] ", what)
+	answer := make(chan string, 1)
+	go func() { // it may outlive the question, until its Read ends: a terminal's Read cannot be cancelled
+		line, _ := bufio.NewReader(a.env.In).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case line := <-answer:
+		if line == "y" || line == "yes" {
+			return nil
+		}
+		return fault.New(fault.Other, "", "%s: answered no, nothing was changed", what)
+	}
+}

@@ -1,0 +1,277 @@
+package ui
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/perch-k8s/perch/internal/progress"
+)
+
+// Control sequences (ECMA-48; 25 is DEC's "cursor visible").
+const (
+	cursorHide  = "\x1b[?25l"
+	cursorShow  = "\x1b[?25h"
+	clearToEnd  = "\x1b[K"
+	clearBelow  = "\x1b[J"
+	styleReset  = "\x1b[0m"
+	styleDim    = "\x1b[2m"
+	styleBold   = "\x1b[1m"
+	styleRed    = "\x1b[31m"
+	styleGreen  = "\x1b[32m"
+	styleYellow = "\x1b[33m"
+	styleCyan   = "\x1b[36m"
+)
+
+// Sizes of a line. A line wider than widest is hard to follow from the name to the time.
+const (
+	widest      = 120
+	minIDWidth  = 12
+	maxIDWidth  = 40
+	markerWidth = 2
+)
+
+// ttyPainter keeps one live line for each thing that goes on, below the lines that stay: those of what ended. Parts of
+// a thing are shown under it while both go on, and fold into its line when it ends; a part that failed stays.
+//
+//	✓ cluster           ready                                       2.4s
+//	/ image web         building                                    3.1s
+//	  / builder 3/7     RUN go build ./...                          1.9s
+type ttyPainter struct {
+	out    io.Writer
+	color  bool
+	size   func() (int, int)
+	things things
+
+	staying []string // lines that stay and are not on the screen yet
+	live    []int    // columns of each live line on the screen
+	hidden  bool     // the cursor is
+	idWidth int      // columns of the names; it only grows, so that lines stay aligned
+}
+
+var _ painter = (*ttyPainter)(nil)
+
+func newTTY(o Options) *ttyPainter {
+	size := o.Size
+	if size == nil {
+		size = func() (int, int) { return 80, 24 }
+	}
+	return &ttyPainter{out: o.Out, color: o.Color, size: size, things: things{}, idWidth: minIDWidth}
+}
+
+func (p *ttyPainter) event(e progress.Event) {
+	t := p.things.take(e, clean(e.Text))
+	p.idWidth = min(maxIDWidth, max(p.idWidth, cells(clean(t.id))+2*p.depth(t)))
+	switch e.Status {
+	case progress.Warned:
+		p.staying = append(p.staying, p.paint(styleYellow, "!")+" "+clean(e.ID)+": "+clean(e.Text))
+	case progress.Failed:
+		p.staying = append(p.staying, p.line(t, e.Time, 0))
+	case progress.Done, progress.Same:
+		if p.things.above(t) == nil {
+			p.staying = append(p.staying, p.line(t, e.Time, 0))
+		}
+	case progress.Working, progress.Output:
+	}
+}
+
+func (p *ttyPainter) message(text string) { p.staying = append(p.staying, text) }
+
+func (p *ttyPainter) showed(line string) bool {
+	for _, t := range p.things {
+		if t.status == progress.Failed && slices.Contains(t.output, clean(line)) {
+			return true
+		}
+	}
+	return false
+}
+
+// flush draws: the new lines that stay over the old live lines, then the live lines anew. It is one write, so that a
+// terminal does not show half of it.
+func (p *ttyPainter) flush(now time.Time) {
+	width, height := p.usable()
+	lines := p.liveLines(now, height-1)
+	if len(p.staying) == 0 && len(lines) == 0 && len(p.live) == 0 {
+		return
+	}
+	p.draw(lines, width)
+}
+
+func (p *ttyPainter) close(now time.Time) {
+	width, _ := p.usable()
+	for _, t := range p.things.all(func(t *thing) bool { return t.active() && p.things.above(t) == nil }) {
+		p.staying = append(p.staying, p.line(t, now, 0))
+	}
+	for _, t := range p.things.all(func(t *thing) bool { return t.status == progress.Failed && len(t.output) > 0 }) {
+		p.staying = append(p.staying, "", p.paint(styleBold, clean(t.id)+" printed:"))
+		if t.dropped > 0 {
+			p.staying = append(p.staying, fmt.Sprintf("    (%d earlier lines are not kept)", t.dropped))
+		}
+		for _, line := range t.output {
+			p.staying = append(p.staying, "    "+line)
+		}
+	}
+	if len(p.staying) > 0 || len(p.live) > 0 {
+		p.draw(nil, width)
+	}
+	if p.hidden {
+		p.hidden = false
+		_, _ = io.WriteString(p.out, cursorShow)
+	}
+}
+
+func (p *ttyPainter) usable() (width, height int) {
+	width, height = p.size()
+	if width <= 0 || height <= 0 {
+		return 80, 24
+	}
+	return width, height
+}
+
+func (p *ttyPainter) draw(lines []string, width int) {
+	var b strings.Builder
+	if up := rows(p.live, width); up > 0 {
+		fmt.Fprintf(&b, "\r\x1b[%dA", up)
+	}
+	if !p.hidden && len(lines) > 0 {
+		p.hidden = true
+		b.WriteString(cursorHide)
+	}
+	for _, line := range p.staying {
+		b.WriteString(line + clearToEnd + "\r\n")
+	}
+	p.staying = nil
+	p.live = p.live[:0]
+	for _, line := range lines {
+		b.WriteString(line + clearToEnd + "\r\n")
+		p.live = append(p.live, cells(unstyled(line)))
+	}
+	b.WriteString(clearBelow)
+	_, _ = io.WriteString(p.out, b.String())
+}
+
+// rows is how many rows lines of these columns take on a screen of this width: a terminal that was made narrower has
+// wrapped what was on it.
+func rows(columns []int, width int) int {
+	n := 0
+	for _, c := range columns {
+		n += max(1, (c+width-1)/width)
+	}
+	return n
+}
+
+// liveLines are the lines of what goes on, parts under their wholes, at most limit of them.
+func (p *ttyPainter) liveLines(now time.Time, limit int) []string {
+	var lines []string
+	var add func(t *thing, depth int)
+	add = func(t *thing, depth int) {
+		lines = append(lines, p.line(t, now, depth))
+		for _, part := range p.things.all(func(o *thing) bool { return o.active() && p.things.above(o) == t }) {
+			add(part, depth+1)
+		}
+	}
+	for _, t := range p.things.all(func(t *thing) bool { return t.active() && p.things.above(t) == nil }) {
+		add(t, 0)
+	}
+	limit = max(limit, 1)
+	if len(lines) > limit {
+		rest := fmt.Sprintf("  … and %d more", len(lines)-limit+1)
+		lines = append(lines[:limit-1], p.paint(styleDim, rest))
+	}
+	return lines
+}
+
+func (p *ttyPainter) depth(t *thing) int {
+	n := 0
+	for above := p.things.above(t); above != nil && n < 4; above = p.things.above(above) {
+		n++
+	}
+	return n
+}
+
+// line is the line of t: marker, name, text, time. A live line fits the width; of a failure nothing is cut.
+func (p *ttyPainter) line(t *thing, now time.Time, depth int) string {
+	width, _ := p.usable()
+	width = min(width-1, widest) // a full line would wrap
+	marker, style := p.marker(t, now)
+	until := now
+	if !t.active() {
+		until = t.until
+	}
+	took := Duration(until.Sub(t.since))
+	if t.status == progress.Same {
+		took = ""
+	}
+	indent := strings.Repeat("  ", depth)
+	id := fit(clean(t.id), p.idWidth-2*depth)
+	room := width - 2*depth - markerWidth - (p.idWidth - 2*depth) - 2 - 2 - max(5, len(took))
+	text, textStyle := p.text(t)
+	head := indent + p.paint(style, marker) + " "
+	if t.status == progress.Failed && cells(text) > room || room < 10 && t.active() {
+		return p.tight(t, head, text, took, width)
+	}
+	text = pad(fit(text, room), room)
+	end := fmt.Sprintf("%*s", max(5, len(took)), took)
+	line := head + pad(id, p.idWidth-2*depth) + "  " + p.paint(textStyle, text) + "  " + p.paint(styleDim, end)
+	return strings.TrimRight(line, " ")
+}
+
+// tight is a line without columns: for a failure too long for them, which is never cut, and for narrow terminals.
+func (p *ttyPainter) tight(t *thing, head, text, took string, width int) string {
+	line := clean(t.id)
+	if text != "" {
+		line += ": " + text
+	}
+	line += " " + took
+	if t.active() {
+		line = fit(line, width-cells(unstyled(head)))
+	}
+	return head + line
+}
+
+// text is what the line of t says after its name.
+func (p *ttyPainter) text(t *thing) (text, style string) {
+	switch t.status {
+	case progress.Done:
+		return orElse(t.text, "done"), ""
+	case progress.Same:
+		return orElse(t.text, "unchanged"), styleDim
+	case progress.Failed:
+		return orElse(t.text, "failed"), styleRed
+	default:
+		text := t.text
+		if t.printed != "" {
+			text, style = t.printed, styleDim // what it prints says more than that it runs
+		}
+		if a := amount(t.current, t.total); a != "" {
+			text = strings.TrimSpace(text + " " + a)
+		}
+		return text, style
+	}
+}
+
+func (p *ttyPainter) marker(t *thing, now time.Time) (marker, style string) {
+	switch t.status {
+	case progress.Done:
+		return "✓", styleGreen
+	case progress.Same:
+		return "✓", styleDim
+	case progress.Failed:
+		return "x", styleRed
+	default:
+		const turning = `|/-\`
+		return turning[now.UnixMilli()/int64(redrawEvery/time.Millisecond)%4:][:1], styleCyan
+	}
+}
+
+func (p *ttyPainter) paint(style, s string) string {
+	if !p.color || style == "" || s == "" {
+		return s
+	}
+	return style + s + styleReset
+}
+
+// unstyled is s without our own styles.
+func unstyled(s string) string { return clean(s) }
