@@ -1,0 +1,152 @@
+package sandbox
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Mounts say how the sandbox's view of the file system differs from the host's.
+type Mounts struct {
+	Keep       string  // a folder (ours) that stays visible at its own path
+	ResolvConf string  // text of /etc/resolv.conf
+	Hosts      string  // text of /etc/hosts
+	Cgroups    Cgroups // whose folders become the root of /sys/fs/cgroup
+}
+
+// Apply changes the mount namespace of the calling process, which must be its own: the host's root stays, so that host
+// paths can be mounted into pods; everything that programs write by fixed paths becomes memory that ends with the
+// sandbox. Nothing of it is seen on the host.
+func (m Mounts) Apply() error {
+	// slave: the host's later mounts come in, ours never go out. shared on top: pods may ask for propagation.
+	if err := mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return err
+	}
+	if err := mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return err
+	}
+	keep, err := unix.Open(m.Keep, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("state folder %s: %w", m.Keep, err)
+	}
+	defer unix.Close(keep)
+	if err := mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return err
+	}
+	if err := m.mountSys(); err != nil {
+		return err
+	}
+	if err := m.hideWritable(keep); err != nil {
+		return err
+	}
+	return m.mountEtc()
+}
+
+// hideWritable puts memory over the folders where containerd, the kubelet and the CNI write by fixed paths.
+func (m Mounts) hideWritable(keep int) error {
+	for _, dir := range []string{"/run", "/var/log", "/var/lib"} {
+		if err := mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(m.Keep); err == nil {
+		return nil // it is not under one of them
+	}
+	if err := os.MkdirAll(m.Keep, 0o700); err != nil {
+		return err
+	}
+	return mount(fmt.Sprintf("/proc/self/fd/%d", keep), m.Keep, "", unix.MS_BIND|unix.MS_REC, "")
+}
+
+// mountSys gives the sandbox a /sys of its own network namespace, and its control groups as their roots.
+func (m Mounts) mountSys() error {
+	if err := mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return err
+	}
+	if m.Cgroups.unified {
+		return mount("cgroup2", "/sys/fs/cgroup", "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	}
+	if err := mount("tmpfs", "/sys/fs/cgroup", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755"); err != nil {
+		return err
+	}
+	for _, root := range m.Cgroups.roots {
+		if err := os.MkdirAll(root, 0o755); err != nil {
+			return err
+		}
+		name := filepath.Base(root)
+		kind, options := "cgroup", name
+		switch name {
+		case "systemd":
+			options = "none,name=systemd"
+		case "unified":
+			kind, options = "cgroup2", ""
+		}
+		if err := mount("cgroup", root, kind, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mountEtc replaces the two files of /etc that speak of the host's network.
+func (m Mounts) mountEtc() error {
+	for path, text := range map[string]string{"/etc/resolv.conf": m.ResolvConf, "/etc/hosts": m.Hosts} {
+		source := filepath.Join("/run/perch", filepath.Base(path))
+		if err := os.MkdirAll(filepath.Dir(source), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(source, []byte(text), 0o644); err != nil {
+			return err
+		}
+		target, err := followLink(path)
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(target, "/run/") { // systemd-resolved: the link's end went away with the host's /run
+			if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(target, nil, 0o644); err != nil {
+				return err
+			}
+		}
+		if err := mount(source, target, "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// followLink resolves a link that may point at nothing.
+func followLink(path string) (string, error) {
+	for range 8 {
+		next, err := os.Readlink(path)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, os.ErrNotExist) {
+			return path, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(next) {
+			next = filepath.Join(filepath.Dir(path), next)
+		}
+		path = next
+		if parts := strings.Split(path, "/"); len(parts) > 3 && slices.Equal(parts[:3], []string{"", "var", "run"}) {
+			path = "/run/" + strings.Join(parts[3:], "/")
+		}
+	}
+	return "", fmt.Errorf("%s: too many links", path)
+}
+
+func mount(source, target, kind string, flags uintptr, data string) error {
+	if err := unix.Mount(source, target, kind, flags, data); err != nil {
+		return fmt.Errorf("mount %s on %s: %w", cmp.Or(kind, source), target, err)
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/node/kubeconfig"
+	"github.com/perch-k8s/perch/internal/node/preflight"
+	"github.com/perch-k8s/perch/internal/node/sandbox"
+	"github.com/perch-k8s/perch/internal/node/supervisor"
+	"github.com/perch-k8s/perch/internal/progress"
+)
+
+const (
+	readyWithin = 90 * time.Second // a node that is not ready by then has a fault
+	stopWithin  = 45 * time.Second
+	logTail     = 20 // lines of a log in an error
+)
+
+// Start brings the node up and returns when it is ready. A node that runs already is left alone.
+func (c Cluster) Start(ctx context.Context, r progress.Reporter) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	findings := preflight.Check(ctx, c.Dir)
+	for _, f := range findings {
+		if !f.Fatal {
+			r.Report(progress.Event{ID: "cluster", Status: progress.Warned, Text: f.What + "; " + f.Hint})
+		}
+	}
+	if err := preflight.Error(findings); err != nil {
+		return err
+	}
+	started := time.Now()
+	began, err := c.ensureSupervisor(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.awaitReady(ctx, r); err != nil {
+		if began {
+			err = errors.Join(err, c.abandon())
+		}
+		return err
+	}
+	if err := c.mergeKubeconfig(ctx); err != nil {
+		return err
+	}
+	status, text := progress.Same, "running"
+	if began {
+		status, text = progress.Done, fmt.Sprintf("ready in %.1f s", time.Since(started).Seconds())
+	}
+	r.Report(progress.Event{ID: "cluster", Status: status, Text: text})
+	return nil
+}
+
+func (c Cluster) mergeKubeconfig(ctx context.Context) error {
+	if c.Kubeconfig == "" {
+		return nil
+	}
+	own, err := c.AdminKubeconfig()
+	if err != nil {
+		return err
+	}
+	return kubeconfig.Merge(ctx, c.Kubeconfig, c.Context(), own)
+}
+
+// ensureSupervisor starts the supervisor unless one runs, and tells whether it did.
+func (c Cluster) ensureSupervisor(ctx context.Context) (began bool, err error) {
+	deadline := time.Now().Add(stopWithin)
+	for {
+		lock, ok, err := c.lock()
+		if err != nil {
+			return false, err
+		}
+		if ok {
+			defer func() { _ = lock.Close() }()
+			return true, c.spawn(lock)
+		}
+		// Somebody holds the lock: a running supervisor answers; one that is stopping goes away.
+		if s, err := c.Status(ctx); err == nil && s.Running && s.State != sandbox.Stopped && s.State != sandbox.Failed {
+			return false, nil
+		}
+		if time.Now().After(deadline) {
+			return false, fault.New(fault.Locked, "perch cluster status", "another perch command works on cluster %q", c.Name)
+		}
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// spawn starts the supervisor in the background. The control socket listens before it runs, so that nobody has to wait
+// for it; the lock goes with it.
+func (c Cluster) spawn(lock *os.File) error {
+	l := c.layout()
+	if err := os.RemoveAll(l.Run()); err != nil {
+		return err
+	}
+	for _, dir := range []string{l.Run(), l.Logs()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: l.Control(), Net: "unix"})
+	if err != nil {
+		return err
+	}
+	listener.SetUnlinkOnClose(false)
+	defer func() { _ = listener.Close() }()
+	socket, err := listener.File()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = socket.Close() }()
+	log, err := os.Create(l.Log("supervisor"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	cmd := exec.Command(c.Executable, "node", "supervisor", c.Name, c.Dir)
+	cmd.Env, cmd.Dir = c.Environ, "/"
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{socket, lock}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return cmd.Process.Release()
+}
+
+// awaitReady follows the node's events until it is ready, and passes them on.
+func (c Cluster) awaitReady(ctx context.Context, r progress.Reporter) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("not ready after %s", readyWithin))
+	defer cancel()
+	var failure, last string
+	err := c.events(ctx, "GET", "/events", func(e sandbox.Event) bool {
+		ready := e.State == sandbox.Ready
+		switch {
+		case e.Component == supervisor.Node && ready:
+			return false
+		case e.Component == supervisor.Node && e.Error != "":
+			failure = e.Error
+		case e.Error != "":
+			last = e.Component + ": " + e.Error
+		}
+		r.Report(progress.Event{ID: "cluster", Status: progress.Working, Text: e.Component + " " + string(e.State), Time: e.Time})
+		return true
+	})
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) && failure == "" && last == "" {
+		return context.Cause(ctx)
+	}
+	return c.startFailure(err, failure, last)
+}
+
+// startFailure says why, with what the logs say.
+func (c Cluster) startFailure(err error, failure, last string) error {
+	why := failure
+	if why == "" {
+		why = err.Error()
+	}
+	if last != "" && !strings.Contains(why, last) {
+		why += "; " + last
+	}
+	f := fault.New(fault.Other, "look into "+c.layout().Logs(), "cluster %q did not start: %s", c.Name, why)
+	for _, name := range []string{"supervisor", "init"} {
+		f.Output = append(f.Output, tail(c.layout().Log(name), logTail)...)
+	}
+	return f
+}
+
+func tail(path string, n int) []string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	if len(lines) == 1 && lines[0] == "" {
+		return nil
+	}
+	return lines[max(0, len(lines)-n):]
+}
+
+// abandon takes back a start that did not succeed or was interrupted.
+func (c Cluster) abandon() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	return c.stop(ctx)
+}

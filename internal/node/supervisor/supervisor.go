@@ -1,0 +1,354 @@
+// Package supervisor is the node's process on the host's side. It owns the sandbox: makes it, ties it to the network,
+// publishes ports on 127.0.0.1, answers `perch cluster status` on a socket, and takes everything away again. When it is
+// killed the sandbox ends with it. It knows nothing of Compose, images or charts.
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/perch-k8s/perch/internal/node/assets"
+	"github.com/perch-k8s/perch/internal/node/containerd"
+	"github.com/perch-k8s/perch/internal/node/layout"
+	"github.com/perch-k8s/perch/internal/node/network"
+	"github.com/perch-k8s/perch/internal/node/publisher"
+	"github.com/perch-k8s/perch/internal/node/sandbox"
+)
+
+// InsideAPIPort is the API server's port inside the sandbox; outside it has State.APIPort.
+const InsideAPIPort = 6443
+
+const (
+	stopWithin  = 30 * time.Second // from the wish to stop to the end by force
+	groupsAfter = 5 * time.Second  // for the control groups of killed processes
+)
+
+// Options say which node, and how it meets the parts that are heavier than this package.
+type Options struct {
+	Layout  layout.Layout
+	Control net.Listener // the control socket; closed at the end
+	// Kubeconfig reads the administrator's kubeconfig of the node for a server URL.
+	Kubeconfig func(l layout.Layout, server string) ([]byte, error)
+}
+
+// State is kept on disk: what has to be known, and undone, by the next process when this one is killed.
+type State struct {
+	Network    network.Plan `json:"network"`
+	APIPort    int          `json:"apiPort"`    // on 127.0.0.1
+	Forwarding bool         `json:"forwarding"` // we switched the host's IP forwarding on
+}
+
+type supervisor struct {
+	Options
+	state     State
+	status    *recorder
+	groups    sandbox.Cgroups
+	publisher *publisher.Publisher
+	stop      context.CancelCauseFunc
+	inside    network.Namespace
+	work      sync.WaitGroup // everything that ends with ctx
+}
+
+// Run makes the node and keeps it until ctx ends, somebody asks for a stop on the control socket, or the sandbox ends.
+// Asked for, its end is nil.
+func Run(ctx context.Context, o Options) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	s := &supervisor{Options: o, status: newRecorder(), stop: stop}
+	served := s.serveControl()
+	err := s.run(ctx)
+	if err != nil {
+		s.status.record(sandbox.Event{Component: Node, State: sandbox.Failed, Error: err.Error(), Time: time.Now()})
+	} else {
+		s.status.record(sandbox.Event{Component: Node, State: sandbox.Stopped, Time: time.Now()})
+	}
+	s.status.close()
+	served()
+	return err
+}
+
+func (s *supervisor) run(ctx context.Context) (err error) {
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	first, err := s.startSandbox()
+	if err != nil {
+		return errors.Join(err, s.clean())
+	}
+	running, cancel := context.WithCancelCause(ctx)
+	err = s.connect(running, first)
+	if err == nil {
+		s.work.Go(func() { s.follow(running, first, cancel) })
+		select {
+		case <-running.Done():
+			err = causeOf(running)
+		case err = <-first.ended:
+			first.ended <- err
+			err = fmt.Errorf("the node ended: %w", errors.Join(err, s.status.failure()))
+		}
+	}
+	cancel(nil)
+	first.end(stopWithin)
+	s.work.Wait()
+	return errors.Join(err, s.clean())
+}
+
+// causeOf is why ctx ended; an orderly stop is no error.
+func causeOf(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// prepare makes the folders, the carried programs and the plan of the network.
+func (s *supervisor) prepare() error {
+	l := s.Layout
+	for _, dir := range []string{l.Temp()} {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{l.Run(), l.Logs(), l.Temp(), l.Containerd(), l.Builder(), l.Kubernetes(), l.Volumes(), l.Programs()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	// Images' and volumes' users must be able to pass through the folders above their files.
+	for _, dir := range []string{l.Dir, l.Volumes(), l.Containerd(), l.Programs()} {
+		if err := os.Chmod(dir, 0o711); err != nil {
+			return err
+		}
+	}
+	if err := assets.Extract(l.Programs()); err != nil {
+		return err
+	}
+	if err := s.loadState(); err != nil {
+		return err
+	}
+	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	s.groups, err = sandbox.HostCgroups(mountinfo, l.Name)
+	return err
+}
+
+// loadState reads what an earlier run chose, chooses what is missing, and writes it before anything is changed.
+func (s *supervisor) loadState() error {
+	old, err := ReadState(s.Layout)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	taken, mtu, err := network.HostNetworks()
+	if err != nil {
+		return err
+	}
+	if s.state.Network, err = network.PlanFor(s.Layout.Name, taken, mtu); err != nil {
+		return err
+	}
+	changed, err := network.EnableForwarding()
+	if err != nil {
+		return err
+	}
+	s.state.Forwarding = changed || old.Forwarding
+	if s.state.APIPort, err = freePort(old.APIPort); err != nil {
+		return err
+	}
+	s.status.setAPIPort(s.state.APIPort)
+	return writeState(s.Layout, s.state)
+}
+
+// freePort is the port wanted, or 6443, or any that is free.
+func freePort(wanted int) (int, error) {
+	var err error
+	for _, port := range []int{wanted, InsideAPIPort, 0} {
+		if port == 0 && port == wanted {
+			continue
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort(publisher.BindIP, strconv.Itoa(port))); err == nil {
+			port = l.Addr().(*net.TCPAddr).Port
+			return port, l.Close()
+		}
+	}
+	return 0, err
+}
+
+// connect ties the new sandbox to the network, starts what serves it from the host, and lets the first process go on.
+func (s *supervisor) connect(ctx context.Context, first *firstProcess) error {
+	var err error
+	if s.inside, err = network.OfProcess(first.pid); err != nil {
+		return err
+	}
+	if err := s.state.Network.Connect(ctx, s.inside, first.pid); err != nil {
+		return err
+	}
+	s.work.Go(func() { s.report("dns-relay", network.Relay(ctx, s.inside, network.HostServers)) })
+	api, err := net.Listen("tcp", net.JoinHostPort(publisher.BindIP, strconv.Itoa(s.state.APIPort)))
+	if err != nil {
+		return fmt.Errorf("the API server's port: %w", err)
+	}
+	context.AfterFunc(ctx, func() { _ = api.Close() })
+	inside := net.JoinHostPort("127.0.0.1", strconv.Itoa(InsideAPIPort))
+	s.work.Go(func() { network.ForwardTCP(ctx, api, s.inside.Dial, inside) })
+	spec, err := s.spec()
+	if err != nil {
+		return err
+	}
+	return first.release(spec)
+}
+
+// report records the end of a part of this process.
+func (s *supervisor) report(component string, err error) {
+	if err != nil {
+		s.status.record(sandbox.Event{Component: component, State: sandbox.Exited, Error: err.Error(), Time: time.Now()})
+	}
+}
+
+// follow reads the sandbox's events, and does what waits for them.
+func (s *supervisor) follow(ctx context.Context, first *firstProcess, cancel context.CancelCauseFunc) {
+	lines := json.NewDecoder(first.events)
+	image, publish := sync.Once{}, sync.Once{}
+	for {
+		var e sandbox.Event
+		if err := lines.Decode(&e); err != nil {
+			return // the sandbox ended
+		}
+		s.status.record(e)
+		if e.Component == Containerd && e.State == sandbox.Running {
+			image.Do(func() { s.work.Go(func() { s.afterContainerd(ctx, cancel) }) })
+		}
+		if e.Component == Kubernetes && e.State == sandbox.Ready {
+			publish.Do(func() { s.work.Go(func() { s.afterKubernetes(ctx, cancel) }) })
+		}
+	}
+}
+
+// afterContainerd puts the pods' sandbox image into the store: without it no pod starts.
+func (s *supervisor) afterContainerd(ctx context.Context, cancel context.CancelCauseFunc) {
+	socket := s.Layout.ContainerdSocket()
+	err := containerd.WaitReady(ctx, socket)
+	if err == nil {
+		s.status.record(sandbox.Event{Component: Containerd, State: sandbox.Ready, Time: time.Now()})
+		err = containerd.EnsureImage(ctx, socket, assets.PauseRef, pauseArchive)
+	}
+	if err != nil && ctx.Err() == nil {
+		cancel(fmt.Errorf("the pods' sandbox image: %w", err))
+	}
+}
+
+func pauseArchive() ([]byte, error) {
+	data, _, err := assets.PauseArchive()
+	return data, err
+}
+
+// afterKubernetes publishes ports, and then calls the node ready.
+func (s *supervisor) afterKubernetes(ctx context.Context, cancel context.CancelCauseFunc) {
+	client, err := s.client()
+	if err != nil {
+		cancel(err)
+		return
+	}
+	p := &publisher.Publisher{Client: client, Dial: s.inside.Dial}
+	s.status.setPublisher(p)
+	s.status.record(sandbox.Event{Component: Node, State: sandbox.Ready, Time: time.Now()})
+	s.report("publisher", p.Run(ctx))
+}
+
+// client reaches the API server from inside the sandbox, not through the host's port.
+func (s *supervisor) client() (kubernetes.Interface, error) {
+	inside := "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(InsideAPIPort))
+	data, err := s.Kubeconfig(s.Layout, inside)
+	if err != nil {
+		return nil, err
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(data)
+	if err != nil {
+		return nil, err
+	}
+	config.Dial = s.inside.Dial
+	return kubernetes.NewForConfig(config)
+}
+
+// clean removes what this process made on the host. Every step runs.
+func (s *supervisor) clean() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	return Clean(ctx, s.Layout, s.state)
+}
+
+// Clean removes what a supervisor made on the host: the cable, the table, the control groups, and the IP forwarding if
+// it was we who switched it on. It works for a supervisor that was killed too; every step runs.
+func Clean(ctx context.Context, l layout.Layout, state State) error {
+	var errs []error
+	if state.Network.Table != "" {
+		errs = append(errs, state.Network.Disconnect(ctx))
+	}
+	if state.Forwarding && !OthersRun(l) {
+		errs = append(errs, network.DisableForwarding())
+		state.Forwarding = false
+		errs = append(errs, writeState(l, state))
+	}
+	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+	if err == nil {
+		groups, err := sandbox.HostCgroups(mountinfo, l.Name)
+		if err == nil {
+			groups.Kill()
+			errs = append(errs, groups.Remove(groupsAfter))
+		}
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// OthersRun tells whether another node of this machine is running: it may need the IP forwarding.
+func OthersRun(l layout.Layout) bool {
+	sockets, _ := filepath.Glob(filepath.Join(filepath.Dir(l.Dir), "*", "run", "node.sock"))
+	for _, socket := range sockets {
+		if socket == l.Control() {
+			continue
+		}
+		if conn, err := net.DialTimeout("unix", socket, time.Second); err == nil {
+			_ = conn.Close()
+			return true
+		}
+	}
+	return false
+}
+
+// ReadState reads what the last supervisor wrote; os.ErrNotExist when there was none.
+func ReadState(l layout.Layout) (State, error) {
+	var state State
+	data, err := os.ReadFile(l.State())
+	if err != nil {
+		return state, err
+	}
+	if err := json.Unmarshal(data, &state); err != nil {
+		return state, fmt.Errorf("%s: %w", l.State(), err)
+	}
+	return state, nil
+}
+
+// writeState replaces the file at once: a killed writer leaves the old one.
+func writeState(l layout.Layout, state State) error {
+	data, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	temp := l.State() + ".new"
+	if err := os.WriteFile(temp, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, l.State())
+}
