@@ -27,27 +27,12 @@ const (
 
 // Start brings the node up and returns when it is ready. A node that runs already is left alone.
 func (c Cluster) Start(ctx context.Context, r progress.Reporter) error {
-	if err := c.validate(); err != nil {
-		return err
-	}
-	findings := preflight.Check(ctx, c.Dir)
-	for _, f := range findings {
-		if !f.Fatal {
-			r.Report(progress.Event{ID: "cluster", Status: progress.Warned, Text: f.What + "; " + f.Hint})
-		}
-	}
-	if err := preflight.Error(findings); err != nil {
-		return err
-	}
 	started := time.Now()
-	began, err := c.ensureSupervisor(ctx)
+	began, err := c.begin(ctx, r)
 	if err != nil {
 		return err
 	}
-	if err := c.awaitReady(ctx, r); err != nil {
-		if began {
-			err = errors.Join(err, c.abandon())
-		}
+	if err := c.await(ctx, r, began, supervisor.Node); err != nil {
 		return err
 	}
 	if err := c.mergeKubeconfig(ctx); err != nil {
@@ -59,6 +44,43 @@ func (c Cluster) Start(ctx context.Context, r progress.Reporter) error {
 	}
 	r.Report(progress.Event{ID: "cluster", Status: status, Text: text})
 	return nil
+}
+
+// StartStore starts the node and returns as soon as its image store answers, so that images can be built while Kubernetes
+// comes up. Start must follow.
+func (c Cluster) StartStore(ctx context.Context, r progress.Reporter) error {
+	began, err := c.begin(ctx, r)
+	if err != nil {
+		return err
+	}
+	return c.await(ctx, r, began, supervisor.Containerd)
+}
+
+// begin checks the machine and starts the supervisor unless it runs.
+func (c Cluster) begin(ctx context.Context, r progress.Reporter) (began bool, err error) {
+	if err := c.validate(); err != nil {
+		return false, err
+	}
+	findings := preflight.Check(ctx, c.Dir)
+	for _, f := range findings {
+		if !f.Fatal {
+			r.Report(progress.Event{ID: "cluster", Status: progress.Warned, Text: f.What + "; " + f.Hint})
+		}
+	}
+	if err := preflight.Error(findings); err != nil {
+		return false, err
+	}
+	return c.ensureSupervisor(ctx)
+}
+
+// await waits for a component. A start of our own that fails or is interrupted is taken back.
+func (c Cluster) await(ctx context.Context, r progress.Reporter, began bool, component string) error {
+	err := c.awaitReady(ctx, r, component)
+	if err != nil && began {
+		r.Report(progress.Event{ID: "cluster", Status: progress.Working, Text: "stopping what was started"})
+		err = errors.Join(err, c.abandon())
+	}
+	return err
 }
 
 func (c Cluster) mergeKubeconfig(ctx context.Context) error {
@@ -138,15 +160,15 @@ func (c Cluster) spawn(lock *os.File) error {
 	return cmd.Process.Release()
 }
 
-// awaitReady follows the node's events until it is ready, and passes them on.
-func (c Cluster) awaitReady(ctx context.Context, r progress.Reporter) error {
+// awaitReady follows the node's events until the component is ready, and passes them on.
+func (c Cluster) awaitReady(ctx context.Context, r progress.Reporter, component string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("not ready after %s", readyWithin))
 	defer cancel()
 	var failure, last string
 	err := c.events(ctx, "GET", "/events", func(e sandbox.Event) bool {
 		ready := e.State == sandbox.Ready
 		switch {
-		case e.Component == supervisor.Node && ready:
+		case e.Component == component && ready:
 			return false
 		case e.Component == supervisor.Node && e.Error != "":
 			failure = e.Error

@@ -1,0 +1,204 @@
+// Package roles is what the one binary becomes when it starts itself again as a part of the node: the supervisor on the
+// host; the first process, containerd, Kubernetes and the builder inside the sandbox. Each role is a few lines that hand
+// over to the package that does the work.
+package roles
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	_ "github.com/containerd/containerd/v2/cmd/containerd/builtins" // containerd's plugins
+	"github.com/containerd/containerd/v2/cmd/containerd/command"
+
+	"github.com/perch-k8s/perch/internal/node/builder"
+	"github.com/perch-k8s/perch/internal/node/containerd"
+	"github.com/perch-k8s/perch/internal/node/kubernetes"
+	"github.com/perch-k8s/perch/internal/node/layout"
+	"github.com/perch-k8s/perch/internal/node/network"
+	"github.com/perch-k8s/perch/internal/node/sandbox"
+	"github.com/perch-k8s/perch/internal/node/supervisor"
+)
+
+// Descriptors that a role finds open beside the standard ones.
+const (
+	controlFD          = 3 // supervisor: the listening control socket
+	kubernetesEventsFD = 3 // kubernetes: where it writes events
+	builderListenerFD  = 3 // builder: the listening socket
+)
+
+// Main runs a role until it ends or is told to by SIGTERM. args are those after the role's name.
+func Main(ctx context.Context, role string, args []string) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+	defer stop()
+	switch role {
+	case "supervisor":
+		return supervise(ctx, args)
+	case "init":
+		return first(ctx)
+	case supervisor.Containerd:
+		return command.App().Run(ctx, append([]string{"containerd"}, args...))
+	case supervisor.Kubernetes:
+		return runKubernetes(ctx, args)
+	case supervisor.Builder:
+		return build(ctx, args)
+	}
+	return fmt.Errorf("no part of the node is called %q", role)
+}
+
+// supervise is `perch node supervisor NAME DIR`.
+func supervise(ctx context.Context, args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("usage: perch node supervisor NAME DIR")
+	}
+	control, err := net.FileListener(os.NewFile(controlFD, "control"))
+	if err != nil {
+		return err
+	}
+	return supervisor.Run(ctx, supervisor.Options{
+		Layout:  layout.Layout{Name: args[0], Dir: args[1]},
+		Control: control,
+		Kubeconfig: func(l layout.Layout, server string) ([]byte, error) {
+			return kubernetes.AdminKubeconfig(l.Kubernetes(), server)
+		},
+	})
+}
+
+// first is the sandbox's process 1.
+func first(ctx context.Context) error {
+	var spec supervisor.Spec
+	pipe := os.NewFile(supervisor.SpecFD, "spec")
+	if err := json.NewDecoder(pipe).Decode(&spec); err != nil {
+		return fmt.Errorf("the supervisor went away: %w", err)
+	}
+	_ = pipe.Close()
+	if err := spec.Room.Furnish(); err != nil {
+		return err
+	}
+	events := os.NewFile(supervisor.EventsFD, "events")
+	children, err := childrenOf(spec, events, os.NewFile(supervisor.BuilderFD, "builder"))
+	if err != nil {
+		return err
+	}
+	reaper := sandbox.NewReaper()
+	reaping, stopReaping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopReaping()
+	go reaper.Run(reaping)
+	keeper := sandbox.Keeper{Reaper: reaper, Report: sandbox.EventWriter(events)}
+	return sandbox.KeepAll(ctx, keeper, children, func(stopped string) {
+		if stopped != supervisor.Kubernetes {
+			return
+		}
+		// Now nobody starts containers again: end them in peace, so that databases close their files.
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopContainers)
+		defer cancel()
+		if err := containerd.StopAll(stopping, spec.Layout.ContainerdSocket()); err != nil {
+			keeper.Report(sandbox.Event{Component: supervisor.Containerd, State: sandbox.Running, Error: err.Error(), Time: time.Now()})
+		}
+	})
+}
+
+// How long each child may take to stop. Together they stay below the supervisor's own limit.
+const (
+	stopKubernetes = 3 * time.Second
+	stopContainers = 15 * time.Second
+	stopContainerd = 5 * time.Second
+	stopBuilder    = 2 * time.Second
+)
+
+// childrenOf writes the children's configuration and returns them in the order in which they are stopped.
+func childrenOf(spec supervisor.Spec, events, builderSocket *os.File) ([]sandbox.Child, error) {
+	l := spec.Layout
+	config, err := containerdConfig(spec)
+	if err != nil {
+		return nil, err
+	}
+	child := func(name string, grace time.Duration, args ...string) sandbox.Child {
+		argv := append([]string{"/proc/self/exe", "node", name}, args...)
+		return sandbox.Child{Name: name, Args: argv, Env: spec.Env, Log: l.Log(name), Grace: grace}
+	}
+	specFile := filepath.Join(l.Run(), "spec.json")
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(specFile, data, 0o600); err != nil {
+		return nil, err
+	}
+	kube := child(supervisor.Kubernetes, stopKubernetes, specFile)
+	kube.Files = []*os.File{events}
+	build := child(supervisor.Builder, stopBuilder, specFile)
+	build.OnDemand = builderSocket
+	runtime := child(supervisor.Containerd, stopContainerd, "--config", config)
+	return []sandbox.Child{build, kube, runtime}, nil
+}
+
+func containerdConfig(spec supervisor.Spec) (string, error) {
+	l := spec.Layout
+	self, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return "", err
+	}
+	return containerd.WriteConfig(
+		containerd.Paths{Root: l.Containerd(), State: "/run/containerd", Socket: l.ContainerdSocket(), Bin: l.Programs(), Config: filepath.Join(l.Run(), "containerd")},
+		containerd.Options{SandboxImage: spec.SandboxImage, PodCIDR: network.PodCIDR, MTU: spec.MTU, KeepOOMScore: containerd.HasCapSysResource(string(self))},
+	)
+}
+
+func readSpec(args []string) (supervisor.Spec, error) {
+	var spec supervisor.Spec
+	if len(args) != 1 {
+		return spec, fmt.Errorf("a spec file is needed")
+	}
+	data, err := os.ReadFile(args[0])
+	if err != nil {
+		return spec, err
+	}
+	return spec, json.Unmarshal(data, &spec)
+}
+
+// runKubernetes is the one process with every part of Kubernetes.
+func runKubernetes(ctx context.Context, args []string) error {
+	spec, err := readSpec(args)
+	if err != nil {
+		return err
+	}
+	l := spec.Layout
+	tell := sandbox.EventWriter(os.NewFile(kubernetesEventsFD, "events"))
+	return kubernetes.Run(ctx, kubernetes.Config{
+		Dir: l.Kubernetes(), RunDir: "/run/perch", LogDir: l.Logs(), VolumesDir: l.Volumes(),
+		NodeName: spec.NodeName, NodeIP: spec.NodeIP, APIPort: supervisor.InsideAPIPort,
+		PodCIDR: network.PodCIDR, ServiceCIDR: network.ServiceCIDR, ClusterDomain: "cluster.local",
+		ContainerdSocket: l.ContainerdSocket(),
+		DNSUpstream:      net.JoinHostPort(spec.Nameserver, "53"), ResolvConf: "/etc/resolv.conf",
+	}, func(e kubernetes.Event) {
+		name := e.Component
+		if name != supervisor.Kubernetes {
+			name = supervisor.Kubernetes + "/" + name
+		}
+		tell(sandbox.Event{Component: name, State: sandbox.State(e.State), Error: e.Error, Time: time.Now()})
+	})
+}
+
+// build is the builder, started by a connection to its socket and ended when nobody is connected for a while.
+func build(ctx context.Context, args []string) error {
+	spec, err := readSpec(args)
+	if err != nil {
+		return err
+	}
+	listener, err := net.FileListener(os.NewFile(builderListenerFD, "builder"))
+	if err != nil {
+		return err
+	}
+	l := spec.Layout
+	return builder.Run(ctx, builder.Config{
+		Listener: listener, Root: l.Builder(), Containerd: l.ContainerdSocket(), Runc: filepath.Join(l.Programs(), "runc"),
+		Nameservers: []string{spec.Nameserver},
+	})
+}

@@ -1,0 +1,103 @@
+package up
+
+import (
+	"context"
+	"slices"
+
+	"github.com/perch-k8s/perch/internal/chart"
+	"github.com/perch-k8s/perch/internal/compose"
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/image"
+	"github.com/perch-k8s/perch/internal/kube"
+	"github.com/perch-k8s/perch/internal/release"
+	"github.com/perch-k8s/perch/internal/render"
+)
+
+// loadProject reads the Compose file and keeps the services asked for, with what they depend on.
+func loadProject(ctx context.Context, o Options) (*compose.Project, error) {
+	project, err := compose.Load(ctx, o.Compose)
+	if err != nil || len(o.Services) == 0 {
+		return project, err
+	}
+	known := project.ServiceNames()
+	for _, name := range o.Services {
+		if !slices.Contains(known, name) {
+			return nil, fault.New(fault.Usage, "perch config --services", "there is no service %q", name)
+		}
+	}
+	some, err := project.WithSelectedServices(o.Services)
+	if err != nil {
+		return nil, err
+	}
+	selected := *project
+	selected.Project = some
+	return &selected, nil
+}
+
+func namespaceOf(o Options, project *compose.Project) string {
+	if o.Kube.Namespace != "" {
+		return o.Kube.Namespace
+	}
+	return project.Namespace
+}
+
+func target(o Options, project *compose.Project) render.Target {
+	return render.Target{Namespace: namespaceOf(o, project), LoadBalancer: true}
+}
+
+func store(o Options) image.Store {
+	containerd, builder := o.Node.Store()
+	return image.Store{Containerd: containerd, Builder: builder}
+}
+
+func imageOptions(o Options, project *compose.Project) image.Options {
+	return image.Options{
+		Project: project.Project, Services: project.ServiceNames(), Pull: o.Pull, AlwaysBuild: o.Build, NoBuild: o.NoBuild,
+		Verbose: o.Verbose,
+	}
+}
+
+// imagesOf is what render must know of images.
+func imagesOf(images map[string]image.Image) map[string]render.Image {
+	out := make(map[string]render.Image, len(images))
+	for key, i := range images {
+		config := i.Config
+		out[key] = render.Image{Ref: i.Ref, Config: &config}
+	}
+	return out
+}
+
+// wanted is the project as package release takes it: each service's objects as a chart.
+func wanted(o Options, project *compose.Project, rendered render.Output) (release.Wanted, error) {
+	w := release.Wanted{
+		Project: project.Name, Namespace: namespaceOf(o, project), Volumes: rendered.Volumes,
+		RemoveOrphans: o.RemoveOrphans, Recreate: o.ForceRecreate,
+	}
+	for _, u := range rendered.Units {
+		c, err := chart.New(u.Release, u.Version, u.Objects)
+		if err != nil {
+			return w, err
+		}
+		unit := release.Unit{Service: u.Service, Release: u.Release, Chart: c, Config: u.Config, Migrations: u.Migrations, Objects: u.Objects}
+		for _, d := range u.DependsOn {
+			unit.DependsOn = append(unit.DependsOn, release.Dependency(d))
+		}
+		w.Units = append(w.Units, unit)
+	}
+	return w, nil
+}
+
+// revisions are the Helm revisions of the project's services.
+func revisions(ctx context.Context, client *kube.Client, namespace string) (map[string]int, error) {
+	list, err := release.List(ctx, client, namespace)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]int{}
+	for _, one := range list {
+		if one.Service != "" {
+			out[one.Service] = one.Revision
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,118 @@
+// Package up is the street: Compose file, images, objects, charts, releases, from top to bottom. It holds the stages
+// together, so that none of them has to know another, and does no work of its own.
+package up
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/perch-k8s/perch/internal/compose"
+	"github.com/perch-k8s/perch/internal/image"
+	"github.com/perch-k8s/perch/internal/kube"
+	"github.com/perch-k8s/perch/internal/node"
+	"github.com/perch-k8s/perch/internal/progress"
+	"github.com/perch-k8s/perch/internal/release"
+	"github.com/perch-k8s/perch/internal/render"
+)
+
+// Options say what is to be brought up, and where.
+type Options struct {
+	Compose       compose.Options
+	Services      []string     // with what they depend on; empty: all
+	Node          node.Cluster // the embedded node, which is started when it does not run
+	Kube          kube.Options // its kubeconfig and context; Namespace "" is the project's
+	Build         bool         // build even what did not change
+	NoBuild       bool
+	Pull          bool
+	ForceRecreate bool
+	RemoveOrphans bool
+	DryRun        bool
+	Timeout       time.Duration // for each service to become ready
+	Verbose       bool          // every line that a build prints
+}
+
+// Result is what Up did.
+type Result struct {
+	Project   string           `json:"project"`
+	Namespace string           `json:"namespace"`
+	Context   string           `json:"context"`
+	Changed   bool             `json:"changed"`
+	Plan      string           `json:"plan,omitempty"` // of a dry run
+	URLs      []string         `json:"urls"`           // sorted by service and port
+	Revisions map[string]int   `json:"revisions"`      // by service
+	Warnings  compose.Problems `json:"warnings,omitempty"`
+}
+
+// Up brings the project to what its Compose file says. Warnings are in the result even when there is an error.
+func Up(ctx context.Context, o Options, r progress.Reporter) (Result, error) {
+	project, err := loadProject(ctx, o)
+	if err != nil {
+		return Result{}, err
+	}
+	result := Result{Project: project.Name, Namespace: namespaceOf(o, project), Context: o.Kube.Context, Warnings: project.Warnings}
+	if o.DryRun {
+		result.Plan, result.Changed, err = dryRun(ctx, o, project)
+		return result, err
+	}
+	client, images, err := prepare(ctx, o, project, r)
+	if err != nil {
+		return result, err
+	}
+	rendered, err := render.Objects(project, imagesOf(images), target(o, project))
+	if err != nil {
+		return result, err
+	}
+	if err := checkPorts(ctx, o, project, rendered); err != nil {
+		return result, err
+	}
+	plan, err := plan(ctx, o, client, project, rendered)
+	if err != nil {
+		return result, err
+	}
+	result.Changed = plan.Changes()
+	if err := release.Execute(ctx, client, plan, r, release.ExecuteOptions{Timeout: o.Timeout}); err != nil {
+		return result, err
+	}
+	if result.URLs, err = awaitPublished(ctx, o, rendered); err != nil {
+		return result, err
+	}
+	result.Revisions, err = revisions(ctx, client, result.Namespace)
+	return result, err
+}
+
+// prepare brings up the cluster and the images side by side: images are built while Kubernetes starts.
+func prepare(ctx context.Context, o Options, project *compose.Project, r progress.Reporter) (*kube.Client, map[string]image.Image, error) {
+	if err := o.Node.StartStore(ctx, r); err != nil {
+		return nil, nil, err
+	}
+	var client *kube.Client
+	var images map[string]image.Image
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		if err := o.Node.Start(ctx, r); err != nil {
+			return err
+		}
+		client, err = kube.Load(o.Kube)
+		return err
+	})
+	both.Go(func() (err error) {
+		images, err = image.Resolve(ctx, imageOptions(o, project), store(o), r)
+		return err
+	})
+	return client, images, both.Wait()
+}
+
+// plan compares what should be with what is.
+func plan(ctx context.Context, o Options, client *kube.Client, project *compose.Project, rendered render.Output) (release.Plan, error) {
+	wanted, err := wanted(o, project, rendered)
+	if err != nil {
+		return release.Plan{}, err
+	}
+	observed, err := release.Observe(ctx, client, project.Name, wanted.Namespace)
+	if err != nil {
+		return release.Plan{}, err
+	}
+	return release.Compare(wanted, observed)
+}
