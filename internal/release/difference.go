@@ -1,0 +1,263 @@
+package release
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"sort"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+)
+
+// maxDifferences bounds how many differences a cause names.
+const maxDifferences = 3
+
+// difference says in words what changes for a service: "image changed web:1 → web:2, replicas 2 → 3". It is "" when
+// the objects are the same.
+func difference(u *Unit, in Installed, o Observed) string {
+	before := documents(in.Manifest)
+	var said []string
+	say := func(text string) {
+		if !slices.Contains(said, text) {
+			said = append(said, text)
+		}
+	}
+	configs(u, in, o, say)
+	after := map[Ref]bool{}
+	for _, object := range u.Objects {
+		ref, now, err := tree(object)
+		if err != nil {
+			continue
+		}
+		after[ref] = true
+		old, there := before[ref]
+		if !there {
+			say(strings.ToLower(ref.Kind) + " " + ref.Name + " is new")
+			continue
+		}
+		walk(ref, nil, old, now, say)
+	}
+	gone := make([]string, 0, len(before))
+	for ref := range before {
+		if !after[ref] {
+			gone = append(gone, strings.ToLower(ref.Kind)+" "+ref.Name+" is no longer wanted")
+		}
+	}
+	sort.Strings(gone)
+	for _, g := range gone {
+		say(g)
+	}
+	if len(said) > maxDifferences {
+		said = append(said[:maxDifferences], fmt.Sprintf("and %d more", len(said)-maxDifferences))
+	}
+	return strings.Join(said, ", ")
+}
+
+// documents takes a manifest apart.
+func documents(manifest string) map[Ref]map[string]any {
+	found := map[Ref]map[string]any{}
+	for _, doc := range strings.Split("\n"+manifest, "\n---") {
+		var o map[string]any
+		if yaml.Unmarshal([]byte(doc), &o) != nil || o == nil {
+			continue
+		}
+		kind, _ := o["kind"].(string)
+		meta, _ := o["metadata"].(map[string]any)
+		name, _ := meta["name"].(string)
+		found[Ref{kind, name}] = o
+	}
+	return found
+}
+
+// tree is an object as JSON has it.
+func tree(object runtime.Object) (Ref, map[string]any, error) {
+	ref, err := refOf(object)
+	if err != nil {
+		return ref, nil, err
+	}
+	data, err := json.Marshal(object)
+	if err != nil {
+		return ref, nil, err
+	}
+	var o map[string]any
+	return ref, o, json.Unmarshal(data, &o)
+}
+
+// walk compares two trees and says each difference, by its path unless there is a better word. What the manifest
+// leaves out and the object has empty is no difference.
+func walk(ref Ref, path []string, old, now any, say func(string)) {
+	if reflect.DeepEqual(old, now) || empty(old) && empty(now) {
+		return
+	}
+	switch n := now.(type) {
+	case map[string]any:
+		o, ok := old.(map[string]any)
+		if !ok {
+			break
+		}
+		for _, k := range keys(o, n) {
+			if skipped(path, k) {
+				continue
+			}
+			walk(ref, append(slices.Clone(path), k), o[k], n[k], say)
+		}
+		return
+	case []any:
+		o, ok := old.([]any)
+		if !ok || len(o) != len(n) {
+			break
+		}
+		for i := range n {
+			walk(ref, append(slices.Clone(path), element(n[i], i)), o[i], n[i], say)
+		}
+		return
+	}
+	say(phrase(ref, path, old, now))
+}
+
+func empty(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case map[string]any:
+		for _, x := range v {
+			if !empty(x) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		return len(v) == 0
+	}
+	return false
+}
+
+func keys(a, b map[string]any) []string {
+	all := map[string]bool{}
+	for k := range a {
+		all[k] = true
+	}
+	for k := range b {
+		all[k] = true
+	}
+	sorted := make([]string, 0, len(all))
+	for k := range all {
+		sorted = append(sorted, k)
+	}
+	sort.Strings(sorted)
+	return sorted
+}
+
+// skipped tells what only mirrors another change, or is the server's: the status, the version label, and the names of
+// config objects, whose content is compared instead.
+func skipped(path []string, key string) bool {
+	switch key {
+	case "status", "creationTimestamp", "app.kubernetes.io/version", "envFrom":
+		return true
+	}
+	return false
+}
+
+// element names a list's element: by its own name, else by its index.
+func element(v any, i int) string {
+	if m, ok := v.(map[string]any); ok {
+		if name, ok := m["name"].(string); ok {
+			return name
+		}
+	}
+	return fmt.Sprint(i)
+}
+
+// phrase says one difference.
+func phrase(ref Ref, path []string, old, now any) string {
+	last := ""
+	if len(path) > 0 {
+		last = path[len(path)-1]
+	}
+	switch {
+	case last == "image":
+		return fmt.Sprintf("image changed %v → %v", short(old), short(now))
+	case last == "replicas":
+		return fmt.Sprintf("replicas %s → %s", word(old), word(now))
+	case slices.Contains(path, "env"):
+		for i, part := range path {
+			if part == "env" && i+1 < len(path) {
+				return "environment variable " + path[i+1] + " changed"
+			}
+		}
+		return "environment changed"
+	}
+	return strings.ToLower(ref.Kind) + " " + strings.Join(path, ".") + " changed"
+}
+
+// short is an image's name without the registry that is the default anyway.
+func short(image any) string {
+	text := word(image)
+	text = strings.TrimPrefix(text, "docker.io/")
+	return strings.TrimPrefix(text, "library/")
+}
+
+func word(v any) string {
+	if v == nil {
+		return "default"
+	}
+	return fmt.Sprint(v)
+}
+
+// configs says which entries of the service's config changed, by comparing the config objects that the installed
+// manifest names with the wanted ones. Only names of entries are said.
+func configs(u *Unit, in Installed, o Observed, say func(string)) {
+	before, after := map[string]string{}, map[string]string{}
+	for ref, c := range o.Config {
+		if c.Service == u.Service && strings.Contains(in.Manifest, ref.Name) {
+			for k, v := range c.Data {
+				before[k] = v
+			}
+		}
+	}
+	for _, object := range u.Config {
+		for k, v := range data(object) {
+			after[k] = v
+		}
+	}
+	if len(before) == 0 {
+		return
+	}
+	names := map[string]any{}
+	for k := range before {
+		names[k] = nil
+	}
+	for k := range after {
+		names[k] = nil
+	}
+	for _, k := range keys(names, nil) {
+		was, had := before[k]
+		is, has := after[k]
+		switch {
+		case had && !has:
+			say("environment variable " + k + " removed")
+		case !had && has:
+			say("environment variable " + k + " is new")
+		case was != is:
+			say("environment variable " + k + " changed")
+		}
+	}
+}
+
+// data is the entries of a ConfigMap or Secret.
+func data(object runtime.Object) map[string]string {
+	switch o := object.(type) {
+	case *corev1.ConfigMap:
+		return o.Data
+	case *corev1.Secret:
+		m := texts(o.Data)
+		maps.Copy(m, o.StringData)
+		return m
+	}
+	return nil
+}

@@ -1,0 +1,381 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/kube"
+	"github.com/perch-k8s/perch/internal/progress"
+)
+
+// defaultTimeout bounds an Execute or Remove that is given none.
+const defaultTimeout = 5 * time.Minute
+
+// ExecuteOptions say how a plan is executed.
+type ExecuteOptions struct {
+	Timeout    time.Duration // of the whole; 0 is 5 minutes
+	HistoryMax int           // revisions kept of each release; 0 is 10
+	Detach     bool          // do not wait for services that no other one waits for
+	Holder     Holder        // who takes the deploy lock; empty is this process
+}
+
+// Execute walks the plan: each step as soon as those before it are done, independent ones side by side. It takes the
+// deploy lock, and under it compares anew, since another run may have changed what the plan was made from. A step that
+// fails keeps only those from running that come after it. Progress is reported under "service NAME", "migrate NAME",
+// "volume NAME" and "namespace NAME".
+//
+// Errors are joined, in the order of the plan: of kind fault.Migration, fault.Rollout, fault.Locked, fault.Unreachable.
+// A release whose rollout failed is recorded as failed, and its previous version serves on.
+func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o ExecuteOptions) error {
+	if o.Timeout <= 0 {
+		o.Timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	if !p.Changes() {
+		for _, s := range p.Steps {
+			r.Report(progress.Event{ID: "service " + s.Service, Status: progress.Same, Text: "unchanged"})
+		}
+		return nil
+	}
+	if err := ensureNamespace(ctx, c, p, r); err != nil {
+		return err
+	}
+	l, ctx, err := acquire(ctx, c, p.Namespace, o.Holder.orThis())
+	if err != nil {
+		return err
+	}
+	defer l.release(ctx)
+	now, err := Observe(ctx, c, p.Project, p.Namespace)
+	if err != nil {
+		return err
+	}
+	if p, err = Compare(p.wanted, now); err != nil {
+		return err
+	}
+	h, err := newHelm(c, p.Namespace, o.HistoryMax)
+	if err != nil {
+		return err
+	}
+	e := &executor{client: c, helm: h, plan: p, report: r, detach: o.Detach, done: map[string]chan struct{}{},
+		errs: map[string]error{}, rollouts: map[string]*rollout{}}
+	return e.run(ctx)
+}
+
+// ensureNamespace comes before the lock, which lives in the namespace.
+func ensureNamespace(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter) error {
+	created, err := c.EnsureNamespace(ctx, p.Namespace, map[string]string{
+		kube.ProjectLabel: p.Namespace, "app.kubernetes.io/managed-by": "perch",
+	})
+	if err != nil {
+		return err
+	}
+	if created {
+		r.Report(progress.Event{ID: "namespace " + p.Namespace, Status: progress.Done, Text: "created"})
+	}
+	return nil
+}
+
+// errSkipped is the error of a step that did not run because one before it failed. It is not told: the other one is.
+var errSkipped = errors.New("not started")
+
+type executor struct {
+	client *kube.Client
+	helm   *helm
+	plan   Plan
+	report progress.Reporter
+	detach bool
+
+	mu       sync.Mutex
+	done     map[string]chan struct{} // closed when the step has ended
+	errs     map[string]error
+	rollouts map[string]*rollout // by service; from its install or upgrade step to its wait step
+}
+
+func (e *executor) run(ctx context.Context) error {
+	for _, s := range e.plan.Steps {
+		e.done[s.ID] = make(chan struct{})
+	}
+	var running sync.WaitGroup
+	for _, s := range e.plan.Steps {
+		running.Go(func() {
+			defer close(e.done[s.ID])
+			err := e.step(ctx, s)
+			e.mu.Lock()
+			e.errs[s.ID] = err
+			e.mu.Unlock()
+		})
+	}
+	running.Wait()
+	var failed []error
+	for _, s := range e.plan.Steps {
+		if err := e.errs[s.ID]; err != nil && !errors.Is(err, errSkipped) {
+			failed = append(failed, err)
+		}
+	}
+	if len(failed) == 1 {
+		return failed[0]
+	}
+	return errors.Join(failed...)
+}
+
+// step waits for the steps before and then runs one. The steps before always end, so this needs no way out.
+func (e *executor) step(ctx context.Context, s Step) error {
+	for _, id := range s.Soft {
+		<-e.done[id]
+	}
+	for _, id := range s.After {
+		<-e.done[id]
+		e.mu.Lock()
+		err := e.errs[id]
+		e.mu.Unlock()
+		if err != nil {
+			return e.skip(s, id)
+		}
+	}
+	if err := context.Cause(ctx); err != nil && e.rollout(s.Service) == nil {
+		return err
+	}
+	switch s.Kind {
+	case CreateNamespace: // done before the lock was taken
+		return nil
+	case CreateVolume:
+		return e.volume(ctx, s)
+	case ApplyConfig:
+		return e.config(ctx, s)
+	case Migrate:
+		return e.migrate(ctx, s)
+	case Install, Upgrade:
+		return e.roll(ctx, s)
+	case Wait:
+		return e.wait(ctx, s)
+	case Unchanged:
+		e.tell(s, progress.Same, "unchanged")
+		return nil
+	case Uninstall:
+		return e.uninstall(s)
+	case Prune:
+		return e.prune(ctx, s)
+	}
+	return fmt.Errorf("step %q: unknown kind", s.ID)
+}
+
+// skip reports a service that does not begin because another one failed.
+func (e *executor) skip(s Step, because string) error {
+	before, _ := e.plan.step(because)
+	if s.Service != "" && s.Service != before.Service && (s.Kind == Install || s.Kind == Upgrade || s.Kind == Migrate) {
+		e.tell(s, progress.Failed, "not started: "+because+" did not succeed")
+	}
+	return errSkipped
+}
+
+func (e *executor) tell(s Step, status progress.Status, text string) {
+	e.report.Report(progress.Event{ID: "service " + s.Service, Status: status, Text: text})
+}
+
+func (e *executor) rollout(service string) *rollout {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.rollouts[service]
+}
+
+func (e *executor) volume(ctx context.Context, s Step) error {
+	id := "volume " + s.Object
+	if err := e.client.Apply(ctx, in(e.plan.Namespace, s.objects)); err != nil {
+		err = e.client.Explain(fmt.Errorf("volume %s: %w", s.Object, err))
+		e.report.Report(progress.Event{ID: id, Status: progress.Failed, Text: err.Error()})
+		return err
+	}
+	e.report.Report(progress.Event{ID: id, Status: progress.Done, Text: "created"})
+	return nil
+}
+
+func (e *executor) config(ctx context.Context, s Step) error {
+	e.tell(s, progress.Working, "config")
+	if err := e.client.Apply(ctx, in(e.plan.Namespace, s.objects)); err != nil {
+		err = e.client.Explain(fmt.Errorf("service %s: config: %w", s.Service, err))
+		e.tell(s, progress.Failed, err.Error())
+		return err
+	}
+	return nil
+}
+
+// in puts objects that name no namespace into this one.
+func in(namespace string, objects []runtime.Object) []runtime.Object {
+	placed := make([]runtime.Object, 0, len(objects))
+	for _, o := range objects {
+		o = o.DeepCopyObject()
+		if meta, ok := o.(metav1.Object); ok && meta.GetNamespace() == "" {
+			meta.SetNamespace(namespace)
+		}
+		placed = append(placed, o)
+	}
+	return placed
+}
+
+// migrate runs one migration Job. Its failure ends the service's deploy and leaves what runs alone.
+func (e *executor) migrate(ctx context.Context, s Step) error {
+	id := "migrate " + s.Service
+	parent := "service " + s.Service
+	report := progress.Func(func(ev progress.Event) {
+		ev.Parent = parent
+		e.report.Report(ev)
+	})
+	job := s.job.DeepCopy()
+	job.Namespace = e.plan.Namespace
+	e.tell(s, progress.Working, "migrating")
+	exit, err := e.client.RunJob(ctx, job, report, id)
+	if err == nil {
+		report.Report(progress.Event{ID: id, Status: progress.Done, Text: "migrated"})
+		return nil
+	}
+	if fault.KindOf(err) == fault.Unreachable || ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		report.Report(progress.Event{ID: id, Status: progress.Failed, Text: err.Error()})
+		e.tell(s, progress.Failed, "not started: the migration did not end")
+		return err
+	}
+	failed := &fault.Error{
+		Kind: fault.Migration, Err: fmt.Errorf("service %s: migration: %w", s.Service, err), Hint: fault.HintOf(err),
+	}
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		failed.Output = f.Output
+	}
+	text := err.Error()
+	if exit > 0 {
+		text = fmt.Sprintf("exited with code %d", exit)
+	}
+	report.Report(progress.Event{ID: id, Status: progress.Failed, Text: text})
+	e.tell(s, progress.Failed, "not started: its migration failed")
+	return failed
+}
+
+// rollout is one Helm action on its way.
+type rollout struct {
+	verdict chan error // what our wait says; Helm takes it once
+	ended   chan error // what Helm says at last
+	past    string     // "installed" or "updated"
+}
+
+// roll starts Helm's action and returns when the objects are applied. The action goes on until wait gives the verdict.
+func (e *executor) roll(ctx context.Context, s Step) error {
+	e.tell(s, progress.Working, s.Cause)
+	if err := e.prepare(ctx, s); err != nil {
+		err = e.client.Explain(fmt.Errorf("service %s: %w", s.Service, err))
+		e.tell(s, progress.Failed, err.Error())
+		return err
+	}
+	ro := &rollout{verdict: make(chan error, 1), ended: make(chan error, 1), past: "installed"}
+	applied := make(chan struct{})
+	w := waiter{applied: sync.OnceFunc(func() { close(applied) }), verdict: ro.verdict}
+	if s.Kind == Upgrade {
+		ro.past = "updated"
+		go func() { ro.ended <- e.helm.upgrade(s.unit, e.plan.Project, s.Cause, w) }()
+	} else {
+		go func() { ro.ended <- e.helm.install(s.unit, e.plan.Project, w) }()
+	}
+	select {
+	case <-applied:
+		e.mu.Lock()
+		e.rollouts[s.Service] = ro
+		e.mu.Unlock()
+		return nil
+	case err := <-ro.ended:
+		err = e.refused(s, err)
+		e.tell(s, progress.Failed, err.Error())
+		return err
+	}
+}
+
+// refused is the error for objects that the API server did not take.
+func (e *executor) refused(s Step, err error) error {
+	err = e.client.Explain(fmt.Errorf("service %s: %w", s.Service, err))
+	if fault.KindOf(err) != fault.Other {
+		return err
+	}
+	return &fault.Error{Kind: fault.Rollout, Err: err, Hint: "look at the objects: perch config --format kubernetes"}
+}
+
+// prepare removes what would keep the action from going through: a pending revision, the rest of a removal, Jobs that
+// cannot be changed, and pods that a failed attempt left behind.
+func (e *executor) prepare(ctx context.Context, s Step) error {
+	if s.Kind == Install && s.Cause != firstInstall {
+		return e.helm.uninstall(s.unit.Release)
+	}
+	if s.clean {
+		if err := e.helm.repair(ctx, s.unit.Release); err != nil {
+			return err
+		}
+		if err := e.client.ClearBroken(ctx, in(e.plan.Namespace, s.unit.Objects)); err != nil {
+			return err
+		}
+	}
+	for _, name := range s.restart {
+		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: e.plan.Namespace}}
+		if err := e.client.DeleteAndWait(ctx, job); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait watches the rollout and tells Helm how it went. A service that only had to be waited for has no Helm action.
+func (e *executor) wait(ctx context.Context, s Step) error {
+	ro := e.rollout(s.Service)
+	var err error
+	if !e.detach || e.awaited(s.ID) {
+		err = e.client.WaitReady(ctx, in(e.plan.Namespace, s.unit.Objects), e.report, "service "+s.Service)
+	}
+	past := "ready"
+	if ro != nil {
+		ro.verdict <- err
+		helmErr := <-ro.ended
+		if err == nil && helmErr != nil {
+			err = e.client.Explain(fmt.Errorf("service %s: %w", s.Service, helmErr))
+		}
+		past = ro.past
+	}
+	if err != nil {
+		e.tell(s, progress.Failed, err.Error())
+		return err
+	}
+	e.tell(s, progress.Done, past)
+	return nil
+}
+
+// awaited tells whether a step other than prune comes after this one.
+func (e *executor) awaited(id string) bool {
+	for _, s := range e.plan.Steps {
+		for _, before := range append(append([]string{}, s.After...), s.Soft...) {
+			if before == id && s.Kind != Prune {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (e *executor) uninstall(s Step) error {
+	if err := e.helm.uninstall(s.release); err != nil {
+		return e.client.Explain(fmt.Errorf("release %s: %w", s.release, err))
+	}
+	e.tell(s, progress.Done, "removed")
+	return nil
+}
+
+func (e *executor) prune(ctx context.Context, s Step) error {
+	if e.detach {
+		return nil // the old pods may still need it; the next deploy prunes
+	}
+	if err := e.client.Delete(ctx, objectsOf(e.plan.Namespace, s.prune)); err != nil {
+		return e.client.Explain(fmt.Errorf("prune: %w", err))
+	}
+	return nil
+}

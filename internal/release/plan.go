@@ -1,0 +1,100 @@
+package release
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// Kind is what a step does.
+type Kind string
+
+// The kinds of steps.
+const (
+	CreateNamespace Kind = "namespace" // create the namespace
+	CreateVolume    Kind = "volume"    // create or grow a PersistentVolumeClaim
+	ApplyConfig     Kind = "config"    // apply the config objects of a service
+	Migrate         Kind = "migrate"   // run one pre_start Job to completion
+	Install         Kind = "install"   // install the service's release
+	Upgrade         Kind = "upgrade"   // upgrade the service's release
+	Wait            Kind = "wait"      // wait until the service is rolled out
+	Unchanged       Kind = "unchanged" // leave the service alone
+	Uninstall       Kind = "uninstall" // remove a release that is no longer wanted
+	Prune           Kind = "prune"     // remove config and Jobs that no kept revision names
+)
+
+// Step is one node of a Plan.
+type Step struct {
+	ID      string   // unique in the plan: "install web", "migrate web/0", "prune"
+	Kind    Kind     //
+	Service string   // "" when it is not about one service
+	Object  string   // the object it is about, when that is not the service
+	Cause   string   // why it is needed, for people
+	After   []string // IDs of the steps that must have succeeded before
+	Soft    []string // IDs of the steps that must have ended before, with or without success
+
+	unit    *Unit
+	objects []runtime.Object
+	job     *batchv1.Job
+	release string // to uninstall
+	prune   []Ref
+	restart []string // names of Jobs in the release that must be deleted first
+	clean   bool     // broken pods of the last attempt must be deleted first
+}
+
+// Plan is the steps that bring a project from what is observed to what is wanted, in an order in which they can be
+// done one after the other.
+type Plan struct {
+	Project   string
+	Namespace string
+	Steps     []Step
+	Orphans   []string // releases of the project that nothing asks for and that are left alone
+
+	wanted Wanted
+}
+
+// Changes tells whether the plan has a step that changes or waits for anything.
+func (p Plan) Changes() bool {
+	for _, s := range p.Steps {
+		if s.Kind != Unchanged {
+			return true
+		}
+	}
+	return false
+}
+
+// String is the plan as text: a line for each step with its cause and what it comes after. It is stable.
+func (p Plan) String() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, s := range p.Steps {
+		what := s.Service
+		if s.Object != "" {
+			what = strings.TrimSpace(what + " " + s.Object)
+		}
+		after := ""
+		if names := append(append([]string{}, s.After...), s.Soft...); len(names) > 0 {
+			after = "after " + strings.Join(names, ", ")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Kind, what, s.Cause, after)
+	}
+	w.Flush()
+	lines := strings.Split(b.String(), "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(l, " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// step finds a step by its ID.
+func (p Plan) step(id string) (Step, bool) {
+	for _, s := range p.Steps {
+		if s.ID == id {
+			return s, true
+		}
+	}
+	return Step{}, false
+}
