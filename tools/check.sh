@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# What has to pass before a change goes in. Runs every step and reports every failure at the end.
+set -uo pipefail
+
+cd "$(dirname "$0")/.."
+go=${GO:-go}
+export CGO_ENABLED=0
+export GOFLAGS="${GOFLAGS:+$GOFLAGS }-buildvcs=false"
+failures=()
+
+step() { # step NAME COMMAND...
+	local name=$1 started=$SECONDS
+	shift
+	echo "== $name"
+	if "$@"; then
+		echo "== $name: passed after $((SECONDS - started)) s"
+	else
+		echo "== $name: FAILED after $((SECONDS - started)) s"
+		failures+=("$name")
+	fi
+}
+
+# Packages with tests, split by what the race detector would have to compile again: with Kubernetes, BuildKit, Helm or
+# containerd that takes longer than all tests together. The end-to-end tests are not here, nor is anything else in test/
+# that needs the node.
+packages() { # packages light|heavy
+	local heavy='k8s\.io/kubernetes/|github\.com/moby/buildkit/|helm\.sh/helm/|github\.com/containerd/containerd/v2/'
+	local -a match=(-E)
+	[[ $1 == light ]] && match=(-vE)
+	"$go" list -test -f '{{.ImportPath}} {{join .Deps " "}} ' ./cmd/... ./internal/... ./test/... |
+		grep -E '^[^ ]+\.test ' | grep -vE '^[^ ]+/test/e2e' | grep "${match[@]}" " ($heavy)" | cut -d' ' -f1 | sed 's/\.test$//'
+}
+
+unit() { # unit light|heavy FLAGS...
+	local -a list
+	mapfile -t list < <(packages "$1")
+	((${#list[@]})) || return 0
+	"$go" test -timeout 20m "${@:2}" "${list[@]}"
+}
+
+unit_race() { CGO_ENABLED=1 unit light -race; }
+
+example() { (cd examples/kube-native && CGO_ENABLED=1 "$go" test -race -timeout 10m ./...); }
+
+# Generated pages are written again and compared with what is there.
+generated() {
+	local before after
+	before=$(generated_sums)
+	"$go" generate ./internal/... || return 1
+	after=$(generated_sums)
+	[[ $before == "$after" ]] && return 0
+	diff <(echo "$before") <(echo "$after") | grep '^[<>]'
+	echo "generated pages were out of date: commit what go generate wrote" >&2
+	return 1
+}
+
+generated_sums() { find docs/reference -type f -exec sha256sum {} + 2>/dev/null | sort -k 2; }
+
+scripts() {
+	local script status=0
+	for script in tools/*.sh .ci/run internal/node/assets/build.sh; do
+		bash -n "$script" || status=1
+	done
+	return $status
+}
+
+step build "$go" build ./...
+step scripts scripts
+step format tools/lint.sh fmt-check
+step "unit tests" unit heavy
+step "unit tests with the race detector" unit_race
+step "the example's tests" example
+step "generated docs" generated
+step lint tools/lint.sh
+
+if ((${#failures[@]})); then
+	printf 'check: %d failed:' "${#failures[@]}"
+	printf ' %s;' "${failures[@]}"
+	echo
+	exit 1
+fi
+echo "check: all passed"

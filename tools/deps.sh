@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Looks for what building, running and testing need beside Go. Installs it with apt when run by root on Debian or
+# Ubuntu; otherwise says what to install.
+set -euo pipefail
+
+go=${GO:-go}
+
+command -v "$go" >/dev/null || {
+	echo "deps: no $go: install Go 1.26 or newer from go.dev/dl, or put it on the PATH" >&2
+	exit 1
+}
+
+missing=()
+need() { # need PACKAGE COMMAND...: the package is missing when the command fails
+	local package=$1
+	shift
+	"$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+static_library() { [[ $(gcc -print-file-name="$1") == /* ]]; }
+
+need gcc command -v gcc
+need libc6-dev static_library libc.a
+need libseccomp-dev static_library libseccomp.a
+need git command -v git
+need curl command -v curl
+need zstd command -v zstd
+need nftables command -v nft
+need iproute2 command -v ip
+need procps command -v ps
+need util-linux command -v nsenter
+need ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
+if command -v dpkg >/dev/null; then
+	need debian-archive-keyring test -s /usr/share/keyrings/debian-archive-keyring.gpg
+fi
+
+if ((${#missing[@]} == 0)); then
+	exit 0
+fi
+install=(apt-get install --yes --no-install-recommends "${missing[@]}")
+if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+	echo "deps: missing on this machine: ${missing[*]}" >&2
+	echo "deps: on Debian, run: sudo ${install[*]}" >&2
+	exit 1
+fi
+
+echo "deps: installing ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+for command in "apt-get update" "${install[*]}"; do
+	# Split on purpose: package names hold no blanks.
+	# shellcheck disable=SC2086
+	if ! $command >"$log" 2>&1; then
+		tail -n 20 "$log" >&2
+		echo "deps: $command failed" >&2
+		exit 1
+	fi
+done

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Builds kubectl and helm as their own projects ship them, from the modules that go.mod pins. The end-to-end tests use
+# them to show that programs which know nothing of Perch get along with its node.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+tools/build.sh .cache/tools/kubectl k8s.io/kubernetes/cmd/kubectl
+tools/build.sh .cache/tools/helm helm.sh/helm/v4/cmd/helm
