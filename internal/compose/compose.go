@@ -27,6 +27,31 @@ type Project struct {
 	Namespace string                      // the project name as a Kubernetes namespace: lower case, hyphens
 	Services  map[string]ServiceExtension // x-perch of each service that has one, by service name
 	Warnings  Problems                    // what is carried only in part, or ignored, in file order
+
+	JobExtensions    map[string]ServiceExtension // x-perch of each job that has one: Sensitive and Downward only
+	VolumeExtensions map[string]VolumeExtension  // x-perch of each volume that has one
+	SecretData       map[string][]byte           // the exact bytes of each secret that a service or job mounts
+	ConfigData       map[string][]byte           // the exact bytes of each config that a service or job mounts
+	Binds            map[string]Tree             // what bind mounts of project files hold, by absolute source path
+}
+
+// Tree is a bind-mounted file or folder of the project as it was when the project was loaded.
+type Tree struct {
+	Folder    bool       // false: Files has the one file, with Path ""
+	Sensitive bool       // one of the files looks like a key or a file of passwords
+	Files     []TreeFile // sorted by Path
+}
+
+// TreeFile is one file of a Tree.
+type TreeFile struct {
+	Path string // slash-separated, relative to the mount
+	Mode uint32 // permission bits
+	Data []byte
+}
+
+// VolumeExtension is x-perch of a volume.
+type VolumeExtension struct {
+	Size string `yaml:"size"` // a Kubernetes quantity, as 5Gi; "" is 1Gi
 }
 
 // ServiceExtension is x-perch of a service: what Compose cannot say. Its keys are decoded strictly.
@@ -35,6 +60,21 @@ type ServiceExtension struct {
 	Liveness  *Probe   `yaml:"liveness"`  // restarts the container; Compose has no word for it
 	Startup   *Probe   `yaml:"startup"`
 	Sensitive []string `yaml:"sensitive"` // names of variables that go into a Secret
+
+	// Downward gives variables the value of a field of their own pod, as Kubernetes' downward API does:
+	//
+	//	x-perch:
+	//	  downward:
+	//	    POD_IP: status.podIP
+	//	    POD_NAME: metadata.name
+	//
+	// The fields are metadata.name, metadata.namespace, metadata.uid, metadata.labels['KEY'], metadata.annotations['KEY'],
+	// spec.nodeName, spec.serviceAccountName, status.hostIP and status.podIP. A variable is not in environment too.
+	Downward map[string]string `yaml:"downward"`
+
+	// Headless asks for a second Service, NAME-pods, whose DNS name has the address of every pod that is ready; so pods
+	// of one service find each other. Without it, a service of two or more replicas has one.
+	Headless *bool `yaml:"headless"`
 }
 
 // Probe is one Kubernetes probe. Exactly one of HTTP, TCP and Exec is set.
@@ -53,9 +93,12 @@ type Probe struct {
 type Problem struct {
 	File    string // as the user named it, or relative to the working directory
 	Line    int    // 1 is the first; 0: not known
+	Column  int    // 1 is the first; 0: not known
 	Path    string // as services.web.ports[0]
 	Message string // what is wrong, lower case, with names quoted
 	Hint    string // what to do
+
+	order int // of the file among those read
 }
 
 // Problems is an error that holds every complaint about an input, in file order.

@@ -1,0 +1,23 @@
+package compose
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// checkProject checks the merged project: what its parts say about each other, and what they need from outside.
+func (r *reading) checkProject() {
+	r.environments()
+	r.fileObjects()
+	r.extensions()
+}
+
+func (r *reading) checkSize(size string, path []string) {
+	if size == "" {
+		return
+	}
+	if q, err := resource.ParseQuantity(size); err != nil || q.Sign() <= 0 {
+		r.problem(r.files.find(path...), fmt.Sprintf("%s%q is not a size", subject(path), size), "as in 5Gi or 500Mi")
+	}
+}

@@ -1,0 +1,193 @@
+package compose
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// largestObject is how much the API server takes in one ConfigMap or Secret.
+const largestObject = 1 << 20
+
+// environments resolves environment and env_file of every service, hook and job. compose-go does it for services and
+// ends at the first file that is missing, so each is given to it alone.
+func (r *reading) environments() {
+	for _, name := range sortedNames(r.project.Project.Services) {
+		s := r.project.Project.Services[name]
+		path := []string{"services", name}
+		if !r.envFilesExist(s.ContainerSpec, path) {
+			continue
+		}
+		resolved, ok := r.resolveEnvironment(s, path)
+		if ok {
+			r.project.Project.Services[name] = resolved
+			r.checkEnvironment(resolved.Environment, path)
+		}
+	}
+	for _, name := range sortedNames(r.project.Jobs) {
+		j := r.project.Jobs[name]
+		path := []string{"jobs", name}
+		if !r.envFilesExist(j.ContainerSpec, path) {
+			continue
+		}
+		resolved, ok := r.resolveEnvironment(types.ServiceConfig{Name: name, ContainerSpec: j.ContainerSpec}, path)
+		if ok {
+			j.ContainerSpec = resolved.ContainerSpec
+			r.project.Jobs[name] = j
+			r.checkEnvironment(j.Environment, path)
+		}
+	}
+}
+
+func (r *reading) envFilesExist(c types.ContainerSpec, path []string) bool {
+	good := true
+	for i, file := range c.EnvFiles {
+		if _, err := os.Stat(file.Path); err != nil && bool(file.Required) {
+			at := r.files.find(append(slices.Clone(path), "env_file", strconv.Itoa(i))...)
+			r.problem(at, fmt.Sprintf("%senv_file %s: %s", subject(path), r.relative(file.Path), reason(err)),
+				"create the file, or write required: false beside its path")
+			good = false
+		}
+	}
+	for i, file := range c.LabelFiles {
+		if _, err := os.Stat(file); err != nil {
+			at := r.files.find(append(slices.Clone(path), "label_file", strconv.Itoa(i))...)
+			r.problem(at, fmt.Sprintf("%slabel_file %s: %s", subject(path), r.relative(file), reason(err)), "create the file")
+			good = false
+		}
+	}
+	return good
+}
+
+func (r *reading) relative(path string) string { return shown(r.dir, path, "") }
+
+func (r *reading) resolveEnvironment(s types.ServiceConfig, path []string) (types.ServiceConfig, bool) {
+	one := types.Project{Environment: r.env, Services: types.Services{s.Name: s}}
+	resolved, err := one.WithServicesEnvironmentResolved(false)
+	if err == nil {
+		resolved, err = resolved.WithServicesLabelsResolved(false)
+	}
+	if err != nil {
+		at := r.files.find(append(slices.Clone(path), "env_file")...)
+		message := "a line of an env file is not understood: " + dotenvReason(err)
+		if line := dotenvLine(err); line > 0 {
+			message = fmt.Sprintf("line %d of an env file is not understood: %s", line, dotenvReason(err))
+		}
+		r.problem(at, subject(path)+message, "write NAME=value, one a line; quote values with spaces or #")
+		return s, false
+	}
+	return resolved.Services[s.Name], true
+}
+
+// checkEnvironment refuses what Kubernetes cannot hold as variables.
+func (r *reading) checkEnvironment(environment types.MappingWithEquals, path []string) {
+	size := 0
+	for _, name := range sortedNames(environment) {
+		value := environment[name]
+		at := append(slices.Clone(path), "environment", name)
+		if !validVariable(name) {
+			r.problem(r.files.find(at...), fmt.Sprintf("%s%q cannot be the name of a variable in Kubernetes", subject(path), name),
+				"use letters, digits, underscores, dots and hyphens")
+		}
+		if value != nil {
+			size += len(name) + len(*value)
+		}
+	}
+	if size > largestObject {
+		r.problem(r.files.find(append(slices.Clone(path), "environment")...),
+			fmt.Sprintf("%senvironment is %d bytes; Kubernetes holds 1 MiB", subject(path), size), "move big values into configs: or secrets:")
+	}
+}
+
+// validVariable is the rule for keys of ConfigMaps, which variables are made of.
+func validVariable(name string) bool {
+	if name == "" || len(name) > 253 || name == "." || name == ".." {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if !isWordByte(c) && c != '.' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// fileObjects reads what the secrets and configs hold that a service or job mounts.
+func (r *reading) fileObjects() {
+	p := r.project
+	p.SecretData, p.ConfigData = map[string][]byte{}, map[string][]byte{}
+	secrets, configs := map[string]bool{}, map[string]bool{}
+	for _, c := range r.containers() {
+		for _, s := range c.Secrets {
+			secrets[s.Source] = true
+		}
+		for _, s := range c.Configs {
+			configs[s.Source] = true
+		}
+	}
+	for _, name := range sortedNames(secrets) {
+		if def, ok := p.Secrets[name]; ok {
+			if data, ok := r.fileObject(types.FileObjectConfig(def), []string{"secrets", name}); ok {
+				p.SecretData[name] = data
+			}
+		}
+	}
+	for _, name := range sortedNames(configs) {
+		if def, ok := p.Configs[name]; ok {
+			if data, ok := r.fileObject(types.FileObjectConfig(def), []string{"configs", name}); ok {
+				p.ConfigData[name] = data
+			}
+		}
+	}
+}
+
+// fileObject is the exact content of a secret or config.
+func (r *reading) fileObject(def types.FileObjectConfig, path []string) ([]byte, bool) {
+	at := r.files.find(path...)
+	switch {
+	case bool(def.External):
+		return nil, false // refused by the verdict table
+	case def.Environment != "":
+		value, ok := r.env[def.Environment]
+		if !ok {
+			r.problem(r.files.find(append(slices.Clone(path), "environment")...),
+				fmt.Sprintf("%svariable %s is not set", subject(path), def.Environment),
+				fmt.Sprintf("set %s in the environment or in .env", def.Environment))
+		}
+		return []byte(value), ok
+	case def.File != "":
+		data, err := os.ReadFile(def.File)
+		if err != nil {
+			r.problem(r.files.find(append(slices.Clone(path), "file")...),
+				fmt.Sprintf("%sfile %s: %s", subject(path), r.relative(def.File), reason(err)), "create the file; the path is relative to the Compose file")
+			return nil, false
+		}
+		if len(data) > largestObject {
+			r.problem(at, fmt.Sprintf("%sfile %s is %d bytes; Kubernetes holds 1 MiB", subject(path), r.relative(def.File), len(data)),
+				"put it into the image or into a volume")
+			return nil, false
+		}
+		return data, true
+	default:
+		return []byte(def.Content), true
+	}
+}
+
+// containers are the specs of everything that runs: services, their pre_start hooks, jobs. Sorted by name.
+func (r *reading) containers() []types.ContainerSpec {
+	var all []types.ContainerSpec
+	for _, name := range sortedNames(r.project.Project.Services) {
+		s := r.project.Project.Services[name]
+		all = append(all, s.ContainerSpec)
+		for _, hook := range s.PreStart {
+			all = append(all, hook.ContainerSpec)
+		}
+	}
+	for _, name := range sortedNames(r.project.Jobs) {
+		all = append(all, r.project.Jobs[name].ContainerSpec)
+	}
+	return all
+}

@@ -1,0 +1,215 @@
+package compose
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+const extensionKey = "x-perch"
+
+// decodeExtension fills into (a pointer to a struct with yaml tags) from x-perch at path. Keys that the struct does not
+// have, and values of the wrong kind, are problems with their line. It says whether there was such a key.
+func (r *reading) decodeExtension(extensions map[string]any, path []string, into any) bool {
+	value, ok := extensions[extensionKey]
+	if !ok {
+		return false
+	}
+	path = append(slices.Clone(path), extensionKey)
+	before := len(r.problems)
+	r.strict(value, path, reflect.TypeOf(into).Elem())
+	if len(r.problems) > before {
+		return false
+	}
+	data, err := yaml.Marshal(value)
+	if err == nil {
+		err = yaml.Unmarshal(data, into)
+	}
+	if err != nil {
+		r.problem(r.files.find(path...), subject(path)+"not understood: "+yamlReason(err), "")
+		return false
+	}
+	return true
+}
+
+// strict compares a value with the type that it is to be decoded into.
+func (r *reading) strict(value any, path []string, t reflect.Type) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	wrong := func(want string) {
+		r.problem(r.files.find(path...), subject(path)+"must be "+want, "")
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		m, ok := value.(map[string]any)
+		if !ok {
+			wrong("a mapping")
+			return
+		}
+		r.strictStruct(m, path, t)
+	case reflect.Map:
+		m, ok := value.(map[string]any)
+		if !ok {
+			wrong("a mapping")
+			return
+		}
+		for _, key := range sortedNames(m) {
+			r.strict(m[key], append(slices.Clone(path), key), t.Elem())
+		}
+	case reflect.Slice:
+		list, ok := value.([]any)
+		if !ok {
+			wrong("a list")
+			return
+		}
+		for i, one := range list {
+			r.strict(one, append(slices.Clone(path), strconv.Itoa(i)), t.Elem())
+		}
+	case reflect.Bool:
+		if _, ok := value.(bool); !ok {
+			wrong("true or false")
+		}
+	case reflect.Int32:
+		if _, ok := value.(int); !ok {
+			wrong("an integer")
+		}
+	case reflect.String:
+		switch value.(type) {
+		case string, int, float64:
+		default:
+			wrong("a string")
+		}
+	}
+}
+
+func (r *reading) strictStruct(m map[string]any, path []string, t reflect.Type) {
+	fields := map[string]reflect.Type{}
+	for i := range t.NumField() {
+		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" {
+			fields[name] = t.Field(i).Type
+		}
+	}
+	for _, key := range sortedNames(m) {
+		next := append(slices.Clone(path), key)
+		field, ok := fields[key]
+		if !ok {
+			message, hint := unknownKey(key, sortedNames(fields), 0)
+			r.problem(r.files.find(next...), subject(path)+message, hint)
+			continue
+		}
+		r.strict(m[key], next, field)
+	}
+}
+
+// extensions decodes and checks every x-perch of the project.
+func (r *reading) extensions() {
+	p := r.project
+	p.Services = map[string]ServiceExtension{}
+	p.JobExtensions = map[string]ServiceExtension{}
+	p.VolumeExtensions = map[string]VolumeExtension{}
+	var top struct{}
+	r.decodeExtension(p.Extensions, nil, &top)
+	for _, name := range sortedNames(p.Project.Services) {
+		path := []string{"services", name}
+		var x ServiceExtension
+		service := p.Project.Services[name]
+		if r.decodeExtension(service.Extensions, path, &x) {
+			r.checkExtension(x, path)
+			r.checkVariables(x, service.Environment, path)
+			p.Services[name] = x
+		}
+	}
+	for _, name := range sortedNames(p.Jobs) {
+		var x struct {
+			Sensitive []string          `yaml:"sensitive"`
+			Downward  map[string]string `yaml:"downward"`
+		}
+		path := []string{"jobs", name}
+		if r.decodeExtension(p.Jobs[name].Extensions, path, &x) {
+			job := ServiceExtension{Sensitive: x.Sensitive, Downward: x.Downward}
+			r.checkVariables(job, p.Jobs[name].Environment, path)
+			p.JobExtensions[name] = job
+		}
+	}
+	for _, name := range sortedNames(p.Volumes) {
+		var x VolumeExtension
+		path := []string{"volumes", name}
+		if r.decodeExtension(p.Volumes[name].Extensions, path, &x) {
+			r.checkSize(x.Size, append(path, extensionKey, "size"))
+			p.VolumeExtensions[name] = x
+		}
+	}
+}
+
+func (r *reading) checkExtension(x ServiceExtension, path []string) {
+	path = append(slices.Clone(path), extensionKey)
+	r.checkProbe(x.Readiness, append(slices.Clone(path), "readiness"))
+	r.checkProbe(x.Liveness, append(slices.Clone(path), "liveness"))
+	r.checkProbe(x.Startup, append(slices.Clone(path), "startup"))
+}
+
+func (r *reading) checkProbe(p *Probe, path []string) {
+	if p == nil {
+		return
+	}
+	problem := func(key, message, hint string) {
+		at := r.files.find(append(slices.Clone(path), key)...)
+		if key == "" {
+			at = r.files.find(path...)
+		}
+		r.problem(at, subject(path)+message, hint)
+	}
+	set := 0
+	for _, one := range []bool{p.HTTP != "", p.TCP, len(p.Exec) > 0} {
+		if one {
+			set++
+		}
+	}
+	if set != 1 {
+		problem("", "one of http, tcp and exec is needed", "as in http: /ready")
+	}
+	if p.HTTP != "" && !strings.HasPrefix(p.HTTP, "/") {
+		problem("http", fmt.Sprintf("http is a path that begins with a slash, not %q", p.HTTP), "as in http: /ready")
+	}
+	if p.Port < 0 || p.Port > 65535 {
+		problem("port", fmt.Sprintf("port %d is not between 1 and 65535", p.Port), "")
+	}
+	if p.Retries < 0 {
+		problem("retries", "retries must not be negative", "")
+	}
+	for key, value := range map[string]string{"interval": p.Interval, "timeout": p.Timeout, "start_period": p.StartPeriod} {
+		if _, err := Duration(value); err != nil {
+			problem(key, fmt.Sprintf("%s: %q is not a duration", key, value), "as in 5s or 1m30s")
+		}
+	}
+}
+
+// downwardFields are the fields of a pod that the API server lets a variable have.
+var downwardFields = regexp.MustCompile(`^(metadata\.(name|namespace|uid)|metadata\.(labels|annotations)\['[^']+'\]|` +
+	`spec\.(nodeName|serviceAccountName)|status\.(hostIP|hostIPs|podIP|podIPs))$`)
+
+func (r *reading) checkVariables(x ServiceExtension, environment map[string]*string, path []string) {
+	path = append(slices.Clone(path), extensionKey)
+	for _, name := range sortedNames(x.Downward) {
+		at := append(slices.Clone(path), "downward", name)
+		if !downwardFields.MatchString(x.Downward[name]) {
+			r.problem(r.files.find(at...), fmt.Sprintf("%s%q is not a field of a pod that a variable can have", subject(at), x.Downward[name]),
+				"one of metadata.name, metadata.namespace, metadata.uid, spec.nodeName, status.hostIP, status.podIP, metadata.labels['KEY']")
+		}
+		if _, twice := environment[name]; twice {
+			r.problem(r.files.find(at...), fmt.Sprintf("%s%s is in environment too", subject(path), name), "leave it out of one of the two")
+		}
+	}
+	for i, name := range x.Sensitive {
+		if _, ok := environment[name]; !ok {
+			at := append(slices.Clone(path), "sensitive", strconv.Itoa(i))
+			r.warn(r.files.find(at...), fmt.Sprintf("%s%q is no variable of it", subject(at), name), didYouMean(name, sortedNames(environment)))
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package render
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/perch-k8s/perch/internal/compose"
+)
+
+// Labels and annotations of everything that Perch makes.
+const (
+	labelName      = "app.kubernetes.io/name"     // in selectors
+	labelInstance  = "app.kubernetes.io/instance" // in selectors
+	labelPartOf    = "app.kubernetes.io/part-of"
+	labelProject   = "perch.dev/project"   // on what stands outside every release
+	labelComponent = "perch.dev/component" // config, migration, job or volume
+	annotationName = "perch.dev/service"   // Compose's name
+)
+
+// longestRelease is how long Helm lets the name of a release be.
+const longestRelease = 53
+
+// Objects makes the Kubernetes objects of a project. The images have the keys "web" for a service, "web/pre_start/0" for
+// a hook of it and "job/seed" for a job; one that is missing is named after the Compose file. The project is one that
+// compose.Load returned, so it is not checked again; an error means that a value in it cannot be written in Kubernetes.
+func Objects(p *compose.Project, images map[string]Image, t Target) (Output, error) {
+	b := &builder{project: p, images: images, target: t}
+	out := Output{Volumes: b.claims(), Jobs: map[string]*batchv1.Job{}, JobUse: map[string][]runtime.Object{}}
+	for _, name := range slices.Sorted(maps.Keys(p.Project.Services)) {
+		unit, err := b.unit(p.Project.Services[name])
+		if err != nil {
+			return Output{}, fmt.Errorf("service %q: %w", name, err)
+		}
+		out.Units = append(out.Units, unit)
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Jobs)) {
+		if err := b.job(p.Jobs[name], &out); err != nil {
+			return Output{}, fmt.Errorf("job %q: %w", name, err)
+		}
+	}
+	slices.SortStableFunc(out.Units, func(a, b Unit) int { return cmp.Compare(a.Service, b.Service) })
+	return out, nil
+}
+
+// builder holds what all objects of one project are made from.
+type builder struct {
+	project *compose.Project
+	images  map[string]Image
+	target  Target
+}
+
+// unit makes everything that one service becomes.
+func (b *builder) unit(s types.ServiceConfig) (Unit, error) {
+	x := b.project.Services[s.Name]
+	w := workload{builder: b, service: s, extension: x, name: compose.Name(s.Name), image: b.image(s.Name, s.ContainerSpec)}
+	w.ports = w.servicePorts()
+	unit := Unit{
+		Service:   s.Name,
+		Release:   compose.NameWithin(b.project.Namespace+"-"+w.name, longestRelease),
+		DependsOn: b.dependencies(s.DependsOn),
+		Published: w.published(),
+	}
+	main, err := w.pod()
+	if err != nil {
+		return Unit{}, err
+	}
+	config := main.config
+	for i, hook := range s.PreStart {
+		if hook.PerReplica {
+			continue // an init container, made by pod
+		}
+		job, used, err := w.migration(i, hook)
+		if err != nil {
+			return Unit{}, fmt.Errorf("pre_start %d: %w", i, err)
+		}
+		unit.Migrations = append(unit.Migrations, job)
+		config = append(config, used...)
+	}
+	unit.Config = unique(config)
+	unit.Objects = w.objects(main)
+	sortObjects(unit.Objects)
+	return unit, nil
+}
+
+// dependencies are the services that one waits for, without those that a profile left out.
+func (b *builder) dependencies(on types.DependsOnConfig) []Dependency {
+	var all []Dependency
+	for _, name := range slices.Sorted(maps.Keys(on)) {
+		if _, there := b.project.Project.Services[name]; !there {
+			continue
+		}
+		d := on[name]
+		all = append(all, Dependency{Service: name, Condition: d.Condition, Required: d.Required, Restart: d.Restart})
+	}
+	return all
+}
+
+// image is the image of a container: what was resolved, else what the file says.
+func (b *builder) image(key string, c types.ContainerSpec) Image {
+	if image, ok := b.images[key]; ok {
+		return image
+	}
+	if c.Image != "" {
+		return Image{Ref: c.Image}
+	}
+	return Image{Ref: b.project.Name + "-" + compose.Name(key) + ":not-built"}
+}
+
+// labels are those of every object of a workload; the pod template has them too.
+func (b *builder) labels(name string) map[string]string {
+	selector := b.selector(name)
+	selector[labelPartOf] = b.project.Name
+	return selector
+}
+
+// selector never changes for the life of a service, or a rollout would orphan its pods.
+func (b *builder) selector(name string) map[string]string {
+	return map[string]string{labelName: name, labelInstance: b.project.Namespace}
+}
+
+func (b *builder) meta(name, of string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name:        name,
+		Namespace:   b.target.Namespace,
+		Labels:      b.labels(compose.Name(of)),
+		Annotations: map[string]string{annotationName: of},
+	}
+}
+
+// outside is the metadata of an object that belongs to no release.
+func (b *builder) outside(name, of, component string) metav1.ObjectMeta {
+	m := b.meta(name, of)
+	m.Labels[labelProject] = b.project.Namespace
+	m.Labels[labelComponent] = component
+	return m
+}
+
+// unique is objects sorted, each once.
+func unique(objects []runtime.Object) []runtime.Object {
+	sortObjects(objects)
+	return slices.CompactFunc(objects, func(a, b runtime.Object) bool { return key(a) == key(b) })
+}
+
+func sortObjects(objects []runtime.Object) {
+	slices.SortStableFunc(objects, func(a, b runtime.Object) int { return cmp.Compare(key(a), key(b)) })
+}
+
+func key(o runtime.Object) string {
+	name := ""
+	if named, ok := o.(metav1.Object); ok {
+		name = named.GetName()
+	}
+	return o.GetObjectKind().GroupVersionKind().Kind + "/" + name
+}

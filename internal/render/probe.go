@@ -1,0 +1,279 @@
+package render
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/perch-k8s/perch/internal/compose"
+)
+
+// Compose's defaults for a health check.
+const (
+	checkInterval = 30 * time.Second
+	checkTimeout  = 30 * time.Second
+	checkRetries  = 3
+)
+
+// Defaults for a probe of x-perch. Kubernetes' own timeout of 1 s is short under load.
+const (
+	probeInterval = 10 * time.Second
+	probeTimeout  = 5 * time.Second
+)
+
+// patience is the least time that a container has to become ready for the first time. Compose calls a container that
+// takes longer unhealthy and leaves it; a startup probe would restart it, so that comes late.
+const patience = 5 * time.Minute
+
+// check is one probe before it is written down.
+type check struct {
+	handler     corev1.ProbeHandler
+	interval    time.Duration
+	timeout     time.Duration
+	retries     int32
+	startPeriod time.Duration
+	startEvery  time.Duration // how often it is asked until it is ready for the first time
+}
+
+func (c check) probe() *corev1.Probe {
+	return &corev1.Probe{
+		ProbeHandler:     c.handler,
+		PeriodSeconds:    atLeastOne(c.interval),
+		TimeoutSeconds:   atLeastOne(c.timeout),
+		FailureThreshold: max(c.retries, 1),
+		SuccessThreshold: 1,
+	}
+}
+
+// startup asks the same thing every second until it is true for the first time. Without it, a service would be ready
+// only at the second readiness probe, an interval later.
+func (c check) startup() *corev1.Probe {
+	every := time.Duration(atLeastOne(c.startEvery)) * time.Second
+	wait := max(c.startPeriod+time.Duration(max(c.retries, 1))*c.interval, patience)
+	p := c.probe()
+	p.PeriodSeconds = atLeastOne(every)
+	p.FailureThreshold = int32(min((wait+every-1)/every, 1<<20)) //nolint:gosec // bounded
+	return p
+}
+
+func atLeastOne(d time.Duration) int32 { return int32(max(min(seconds(d), 1<<20), 1)) } //nolint:gosec // bounded
+
+// probes are the readiness, liveness and startup probes. Compose never restarts a container for its health, so there is
+// a liveness probe only where x-perch asks for one.
+func (w workload) probes() (readiness, liveness, startup *corev1.Probe) {
+	c, ok := w.readiness()
+	if ok {
+		readiness, startup = c.probe(), c.startup()
+	}
+	if x := w.extension.Liveness; x != nil {
+		live := w.fromExtension(*x)
+		liveness = live.probe()
+		if startup == nil {
+			startup = live.startup()
+		}
+	}
+	if x := w.extension.Startup; x != nil {
+		s := w.fromExtension(*x)
+		if x.Interval == "" {
+			s.interval = time.Second
+		}
+		if x.Retries == 0 {
+			s.retries = int32(patience / s.interval) //nolint:gosec // small
+		}
+		s.retries += int32(min(s.startPeriod/s.interval, 1<<20)) //nolint:gosec // bounded
+		startup = s.probe()
+	}
+	return readiness, liveness, startup
+}
+
+// readiness is what tells that the service can be used: x-perch, the health check, or a connection to the first port.
+func (w workload) readiness() (check, bool) {
+	if x := w.extension.Readiness; x != nil {
+		return w.fromExtension(*x), true
+	}
+	if h := w.service.HealthCheck; h != nil {
+		if h.Disable || (len(h.Test) > 0 && h.Test[0] == "NONE") {
+			return check{}, false
+		}
+		if len(h.Test) > 1 {
+			return w.fromHealthCheck(*h), true
+		}
+	}
+	port, ok := w.firstPort()
+	if !ok {
+		return check{}, false
+	}
+	return check{
+		handler:    corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString(port.name)}},
+		interval:   probeInterval,
+		timeout:    probeTimeout,
+		retries:    checkRetries,
+		startEvery: time.Second,
+	}, true
+}
+
+// firstPort is the TCP port to ask when nothing else is known. An image may expose more ports than it listens on, so
+// its word alone counts only when it is a single port.
+func (w workload) firstPort() (containerPort, bool) {
+	var tcp []containerPort
+	for _, p := range w.ports {
+		if p.protocol == corev1.ProtocolTCP {
+			tcp = append(tcp, p)
+		}
+	}
+	if len(tcp) == 0 || (!tcp[0].declared && len(tcp) > 1) {
+		return containerPort{}, false
+	}
+	return tcp[0], true
+}
+
+func (w workload) fromExtension(p compose.Probe) check {
+	c := check{
+		interval: duration(p.Interval, probeInterval), timeout: duration(p.Timeout, probeTimeout),
+		retries: p.Retries, startPeriod: duration(p.StartPeriod, 0), startEvery: time.Second,
+	}
+	if c.retries == 0 {
+		c.retries = checkRetries
+	}
+	port := intstr.FromInt32(p.Port)
+	if p.Port == 0 {
+		if first, ok := w.firstPort(); ok {
+			port = intstr.FromString(first.name)
+		} else if len(w.ports) > 0 {
+			port = intstr.FromString(w.ports[0].name)
+		}
+	}
+	switch {
+	case p.HTTP != "":
+		c.handler.HTTPGet = &corev1.HTTPGetAction{Path: p.HTTP, Port: port, Scheme: corev1.URISchemeHTTP}
+	case p.TCP:
+		c.handler.TCPSocket = &corev1.TCPSocketAction{Port: port}
+	default:
+		c.handler.Exec = &corev1.ExecAction{Command: escapeAll(p.Exec)}
+	}
+	return c
+}
+
+func duration(text string, otherwise time.Duration) time.Duration {
+	if d, err := compose.Duration(text); err == nil && text != "" {
+		return d
+	}
+	return otherwise
+}
+
+func (w workload) fromHealthCheck(h types.HealthCheckConfig) check {
+	c := check{
+		interval: pick(h.Interval, checkInterval), timeout: pick(h.Timeout, checkTimeout), retries: checkRetries,
+		startPeriod: pick(h.StartPeriod, 0), startEvery: pick(h.StartInterval, time.Second),
+	}
+	if h.Retries != nil && *h.Retries > 0 {
+		c.retries = int32(min(*h.Retries, 1<<20)) //nolint:gosec // bounded
+	}
+	command := h.Test[1:]
+	if h.Test[0] == "CMD-SHELL" {
+		command = []string{"/bin/sh", "-c", h.Test[1]}
+	}
+	if get := w.httpGet(h.Test); get != nil {
+		c.handler.HTTPGet = get
+		return c
+	}
+	c.handler.Exec = &corev1.ExecAction{Command: escapeAll(command)}
+	return c
+}
+
+func pick(d *types.Duration, otherwise time.Duration) time.Duration {
+	if d == nil || *d == 0 {
+		return otherwise
+	}
+	return time.Duration(*d)
+}
+
+// httpGet is the HTTP probe that does what a curl or wget of the container's own port does, nil for anything else. It
+// spares a process in the container at every interval, and works where the image has no curl.
+func (w workload) httpGet(test types.HealthCheckTest) *corev1.HTTPGetAction {
+	words := []string(test[1:])
+	if test[0] == "CMD-SHELL" {
+		if len(test) != 2 {
+			return nil
+		}
+		text := strings.TrimSpace(test[1])
+		for _, end := range []string{"|| exit 1", "||exit 1", "|| false"} {
+			text = strings.TrimSpace(strings.TrimSuffix(text, end))
+		}
+		if strings.ContainsAny(text, "|&;<>$`\\\"'(){}*?") {
+			return nil
+		}
+		words = strings.Fields(text)
+	}
+	address, ok := fetched(words)
+	if !ok {
+		return nil
+	}
+	return w.ownAddress(address)
+}
+
+// fetched is the address that a curl or wget command gets, when its options change nothing about its success.
+func fetched(words []string) (string, bool) {
+	if len(words) < 2 {
+		return "", false
+	}
+	harmless := map[string][]string{
+		"curl": {"-f", "--fail", "-s", "--silent", "-S", "--show-error", "-sS", "-fs", "-sf", "-fsS", "-sSf", "-fSs", "-fss"},
+		"wget": {"-q", "--quiet", "--spider", "-nv", "--no-verbose", "--tries=1", "-O-", "-qO-", "-O/dev/null"},
+	}
+	tool := words[0][strings.LastIndex(words[0], "/")+1:]
+	allowed, ok := harmless[tool]
+	if !ok {
+		return "", false
+	}
+	address := ""
+	fails := tool == "wget"
+	for i := 1; i < len(words); i++ {
+		word := words[i]
+		switch {
+		case slices.Contains(allowed, word):
+			fails = fails || word == "--fail" || (strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "--") && strings.Contains(word, "f"))
+		case (word == "-o" || word == "-O" || word == "-qO") && i+1 < len(words) && (words[i+1] == "/dev/null" || words[i+1] == "-"):
+			i++
+		case !strings.HasPrefix(word, "-") && address == "":
+			address = word
+		default:
+			return "", false
+		}
+	}
+	// curl without --fail is content with any answer, which no HTTP probe is.
+	return address, fails && address != ""
+}
+
+// ownAddress is the probe for a URL of the container itself, at a port that it is known to serve.
+func (w workload) ownAddress(address string) *corev1.HTTPGetAction {
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" || u.User != nil || !slices.Contains([]string{"localhost", "127.0.0.1"}, u.Hostname()) {
+		return nil
+	}
+	port := u.Port()
+	if port == "" {
+		port = "80"
+	}
+	i := slices.IndexFunc(w.ports, func(p containerPort) bool {
+		return p.declared && p.protocol == corev1.ProtocolTCP && strconv.Itoa(int(p.port)) == port
+	})
+	if i < 0 {
+		return nil
+	}
+	path := u.RequestURI()
+	return &corev1.HTTPGetAction{
+		Path: path, Port: intstr.FromString(w.ports[i].name), Scheme: corev1.URISchemeHTTP,
+		// What curl would send: an application that checks its host name must see the same one.
+		HTTPHeaders: []corev1.HTTPHeader{{Name: "Host", Value: u.Host}},
+	}
+}
