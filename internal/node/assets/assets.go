@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -39,15 +40,23 @@ func Names() []string {
 // Extract writes the carried programs into dir, which is made when it is not there, with mode 0755. A program that
 // is there already, byte for byte, is left alone; others are replaced in one step, so that a running one is not
 // disturbed and a killed Extract leaves no half program. When dir holds the stamp of these very programs it only
-// looks that each is there.
-func Extract(dir string) error { return extract(files, dir) }
+// looks that each is there. Nothing is synced to the disk, which may take a second when it is busy: a power cut is followed
+// by another boot, whose ID is not the stamp's, and then each program is compared.
+func Extract(dir string) error {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return fmt.Errorf("programs of the node: %w", err)
+	}
+	return extract(files, dir, boot)
+}
 
-func extract(from fs.FS, dir string) error {
+func extract(from fs.FS, dir string, boot []byte) error {
 	sums, err := fs.ReadFile(from, sumsFile)
 	if err != nil {
 		return missing("list of programs")
 	}
-	if stamped(dir, sums) {
+	stamp := slices.Concat(sums, boot)
+	if stamped(dir, stamp) {
 		return nil
 	}
 	wanted, err := parseSums(sums)
@@ -69,13 +78,14 @@ func extract(from fs.FS, dir string) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, stampFile), sums, 0o644)
+	return writeFile(filepath.Join(dir, stampFile), stamp, 0o644)
 }
 
-// stamped says whether an earlier Extract of the same programs into dir ended well and nothing was removed since.
-func stamped(dir string, sums []byte) bool {
+// stamped says whether an earlier Extract of the same programs into dir ended well, since this machine was booted, and
+// nothing was removed since.
+func stamped(dir string, stamp []byte) bool {
 	have, err := os.ReadFile(filepath.Join(dir, stampFile))
-	if err != nil || !bytes.Equal(have, sums) {
+	if err != nil || !bytes.Equal(have, stamp) {
 		return false
 	}
 	for _, name := range Names() {
@@ -116,8 +126,7 @@ func read(from fs.FS, name string) ([]byte, error) {
 	return decoder.DecodeAll(packed, nil)
 }
 
-// writeFile replaces path in one step. The new file is synced: after a power cut the stamp must not be there
-// without the programs.
+// writeFile replaces path in one step.
 func writeFile(path string, content []byte, mode fs.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
@@ -129,7 +138,7 @@ func writeFile(path string, content []byte, mode fs.FileMode) (err error) {
 		}
 	}()
 	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	err = errors.Join(err, f.Chmod(mode), f.Close())
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func modTimes(t *testing.T, dir string) map[string]int64 {
 func TestExtractWritesPrograms(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "a", "bin")
-	if err := extract(carried(t, "v1"), dir); err != nil {
+	if err := extract(carried(t, "v1"), dir, []byte("boot")); err != nil {
 		t.Fatal(err)
 	}
 	want := append([]string{stampFile}, Names()...)
@@ -90,7 +90,7 @@ func TestExtractAgainTouchesNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	from := carried(t, "v1")
-	if err := extract(from, dir); err != nil {
+	if err := extract(from, dir, []byte("boot")); err != nil {
 		t.Fatal(err)
 	}
 	before := modTimes(t, dir)
@@ -99,7 +99,7 @@ func TestExtractAgainTouchesNothing(t *testing.T) {
 			delete(from, name) // a second run that decompressed anything would fail
 		}
 	}
-	if err := extract(from, dir); err != nil {
+	if err := extract(from, dir, []byte("boot")); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(before, modTimes(t, dir)); diff != "" {
@@ -120,7 +120,7 @@ func TestExtractMendsOnlyWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			if err := extract(carried(t, "v1"), dir); err != nil {
+			if err := extract(carried(t, "v1"), dir, []byte("boot")); err != nil {
 				t.Fatal(err)
 			}
 			before := modTimes(t, dir)
@@ -128,7 +128,7 @@ func TestExtractMendsOnlyWhatIsWrong(t *testing.T) {
 			if err := harm(path); err != nil {
 				t.Fatal(err)
 			}
-			if err := extract(carried(t, "v1"), dir); err != nil {
+			if err := extract(carried(t, "v1"), dir, []byte("boot")); err != nil {
 				t.Fatal(err)
 			}
 			if content, err := os.ReadFile(path); err != nil || string(content) != "loopback v1" {
@@ -151,7 +151,7 @@ func TestExtractNewVersionReplaces(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, version := range []string{"v1", "v2"} {
-		if err := extract(carried(t, version), dir); err != nil {
+		if err := extract(carried(t, version), dir, []byte("boot")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -180,7 +180,7 @@ func TestExtractSaysWhatIsMissing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			err := extract(test.from, dir)
+			err := extract(test.from, dir, []byte("boot"))
 			if err == nil || !strings.Contains(err.Error(), test.text) || !strings.Contains(fault.HintOf(err), test.hint) {
 				t.Errorf("error %v with hint %q, want %q with hint %q", err, fault.HintOf(err), test.text, test.hint)
 			}

@@ -48,7 +48,7 @@ type Spec struct {
 	Env          []string      `json:"env"`        // of the children
 }
 
-func (s *supervisor) spec() (Spec, error) {
+func (s *supervisor) spec() Spec {
 	name := s.Layout.Name
 	node := s.state.Network.NodeIP.Addr().String()
 	return Spec{
@@ -59,7 +59,7 @@ func (s *supervisor) spec() (Spec, error) {
 			ResolvConf: "nameserver " + network.RelayIP + "\noptions timeout:2 attempts:2\n",
 			Hosts:      fmt.Sprintf("127.0.0.1 localhost\n%s %s\n", node, name),
 		},
-	}, nil
+	}
 }
 
 // childEnv is the environment of everything inside: the way to the outside (proxies, certificates), and nothing else

@@ -57,6 +57,7 @@ type supervisor struct {
 	publisher *publisher.Publisher
 	stop      context.CancelCauseFunc
 	inside    network.Namespace
+	extracted chan error     // gets the end of the extraction of the carried programs
 	work      sync.WaitGroup // everything that ends with ctx
 }
 
@@ -65,7 +66,7 @@ type supervisor struct {
 func Run(ctx context.Context, o Options) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	s := &supervisor{Options: o, status: newRecorder(), stop: stop}
+	s := &supervisor{Options: o, status: newRecorder(), stop: stop, extracted: make(chan error, 1)}
 	served := s.serveControl()
 	err := s.run(ctx)
 	if err != nil {
@@ -131,9 +132,7 @@ func (s *supervisor) prepare() error {
 			return err
 		}
 	}
-	if err := assets.Extract(l.Programs()); err != nil {
-		return err
-	}
+	s.work.Go(func() { s.extracted <- assets.Extract(l.Programs()) }) // the network is made meanwhile
 	if err := s.loadState(); err != nil {
 		return err
 	}
@@ -203,11 +202,10 @@ func (s *supervisor) connect(ctx context.Context, first *firstProcess) error {
 	context.AfterFunc(ctx, func() { _ = api.Close() })
 	inside := net.JoinHostPort("127.0.0.1", strconv.Itoa(InsideAPIPort))
 	s.work.Go(func() { network.ForwardTCP(ctx, api, s.inside.Dial, inside) })
-	spec, err := s.spec()
-	if err != nil {
+	if err := <-s.extracted; err != nil {
 		return err
 	}
-	return first.release(spec)
+	return first.release(s.spec())
 }
 
 // report records the end of a part of this process.
