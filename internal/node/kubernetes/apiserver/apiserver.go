@@ -1,0 +1,149 @@
+// Package apiserver is the part of Kubernetes that keeps and serves objects: etcd and kube-apiserver, as components.
+// They need no root, no container runtime and no network of their own, so tests of other packages run them too
+// (package apitest).
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+
+	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
+)
+
+// Server is kube-apiserver, as a component.
+type Server struct {
+	Listener      net.Listener // where it serves; it owns it
+	Files         pki.Files
+	EtcdSocket    string
+	AdvertiseIP   net.IP // what the endpoints of the kubernetes Service say
+	ServiceCIDR   string
+	ClusterDomain string
+
+	completed options.CompletedOptions
+	client    *http.Client
+	url       string
+}
+
+// Name is "kube-apiserver".
+func (*Server) Name() string { return "kube-apiserver" }
+
+// Init completes and checks the options.
+func (s *Server) Init(ctx context.Context) error {
+	// The warnings of the API are for users' clients, not for the parts of the node.
+	rest.SetDefaultWarningHandler(rest.NoWarnings{})
+	config, err := clientcmd.BuildConfigFromFlags("", s.Files.Kubeconfig(pki.Admin))
+	if err != nil {
+		return err
+	}
+	config.Timeout = 5 * time.Second
+	if s.client, err = rest.HTTPClientFor(config); err != nil {
+		return err
+	}
+	s.url = config.Host
+	o := s.options()
+	if err := o.GenericServerRunOptions.ComponentGlobalsRegistry.Set(); err != nil {
+		return err
+	}
+	if o.InformerName, err = cache.NewInformerName(s.Name()); err != nil {
+		return err
+	}
+	if s.completed, err = o.Complete(ctx); err != nil {
+		return err
+	}
+	return utilerrors.NewAggregate(s.completed.Validate())
+}
+
+// options is the whole configuration, as kube-apiserver's flags would set it.
+func (s *Server) options() *options.ServerRunOptions {
+	o := options.NewServerRunOptions()
+	o.Etcd.StorageConfig.Transport.ServerList = []string{"unix://" + s.EtcdSocket}
+	o.Etcd.EncryptionProviderConfigFilepath = s.Files.Encryption()
+	// Fewer connections to a store in the same process, and no watch of its health every second: when it ends, so
+	// does the process.
+	o.GenericServerRunOptions.AdvertiseAddress = s.AdvertiseIP
+	o.SecureServing.Listener = s.Listener
+	o.SecureServing.BindAddress, o.SecureServing.BindPort = splitAddr(s.Listener.Addr())
+	o.SecureServing.ServerCert.CertKey.CertFile = s.Files.Cert(pki.APIServer)
+	o.SecureServing.ServerCert.CertKey.KeyFile = s.Files.Key(pki.APIServer)
+
+	o.Authentication.ClientCert.ClientCA = s.Files.Cert(pki.CA)
+	o.Authentication.RequestHeader.ClientCAFile = s.Files.Cert(pki.FrontProxyCA)
+	o.Authentication.RequestHeader.AllowedNames = []string{"front-proxy-client"}
+	o.Authentication.RequestHeader.UsernameHeaders = []string{"X-Remote-User"}
+	o.Authentication.RequestHeader.GroupHeaders = []string{"X-Remote-Group"}
+	o.Authentication.RequestHeader.ExtraHeaderPrefixes = []string{"X-Remote-Extra-"}
+	o.ProxyClientCertFile = s.Files.Cert(pki.FrontProxy)
+	o.ProxyClientKeyFile = s.Files.Key(pki.FrontProxy)
+	o.Authentication.ServiceAccounts.Issuers = []string{"https://kubernetes.default.svc." + s.ClusterDomain}
+	o.Authentication.ServiceAccounts.KeyFiles = []string{s.Files.ServiceAccountKey()}
+	o.ServiceAccountSigningKeyFile = s.Files.ServiceAccountKey()
+
+	o.Authorization.Modes = []string{"Node", "RBAC"}
+	o.Admission.GenericAdmission.EnablePlugins = []string{"NodeRestriction"}
+	o.AllowPrivileged = true
+
+	o.KubeletConfig.PreferredAddressTypes = []string{"InternalIP"}
+	o.KubeletConfig.TLSClientConfig.CertFile = s.Files.Cert(pki.KubeletClient)
+	o.KubeletConfig.TLSClientConfig.KeyFile = s.Files.Key(pki.KubeletClient)
+	o.KubeletConfig.TLSClientConfig.CAFile = s.Files.Cert(pki.CA)
+
+	o.ServiceClusterIPRanges = s.ServiceCIDR
+	o.EventTTL = time.Hour
+	o.Features.EnableProfiling = false
+	return o
+}
+
+func splitAddr(a net.Addr) (net.IP, int) {
+	host, port, _ := net.SplitHostPort(a.String())
+	n, _ := strconv.Atoi(port)
+	return net.ParseIP(host), n
+}
+
+// Run serves until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.completed.InformerName.Release()
+	return app.Run(ctx, s.completed)
+}
+
+// Ready waits until /readyz says ok: the bootstrap roles, namespaces and priority classes are there.
+func (s *Server) Ready(ctx context.Context) error {
+	const pause = 20 * time.Millisecond
+	for {
+		err := s.probe(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("%s/readyz: %w", s.url, err)
+		}
+	}
+}
+
+func (s *Server) probe(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("HTTP status %s", resp.Status)
+	}
+	return nil
+}

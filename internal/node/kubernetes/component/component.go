@@ -1,0 +1,259 @@
+// Package component runs the parts of one process in a visible order: each starts when the parts it needs are ready,
+// parts that do not need each other start side by side, and when one ends, all end, in reverse.
+//
+//	waiting ── needs ready ──> starting ── Ready returns ──> ready ── ctx ends, or any part ends ──> exited
+//
+// It knows nothing of Kubernetes, and never ends the process.
+package component
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+)
+
+// State is where a component stands.
+type State string
+
+// The states of a component, in their order.
+const (
+	Starting State = "starting"
+	Ready    State = "ready"
+	Exited   State = "exited"
+)
+
+// Event is one change of one component. Error is set with Exited when it was not asked to end.
+type Event struct {
+	Component string
+	State     State
+	Error     string
+}
+
+// Component is one part of the process. Its methods are called once each, by Run.
+type Component interface {
+	// Name is how it is called in events and errors.
+	Name() string
+	// Init prepares what needs no other component, and starts nothing.
+	Init(ctx context.Context) error
+	// Run runs it until ctx ends, which is how it is stopped; what it returns then does not count. Returning
+	// earlier, with or without an error, is a failure.
+	Run(ctx context.Context) error
+	// Ready waits until it serves. It is called at the same time as Run, and gives up when ctx ends, with an error
+	// that says what was missing last.
+	Ready(ctx context.Context) error
+}
+
+// Step is a component in its place: it is run when the components it needs are ready. They stand before it in the list.
+type Step struct {
+	Component
+	Needs []string
+}
+
+// Options are the limits of a run. Zero means none.
+type Options struct {
+	StartTimeout time.Duration // from the beginning until everything is ready
+	StopTimeout  time.Duration // for each component to end when it is asked to
+}
+
+// Run runs the steps until ctx ends (it returns nil then) or one of them fails (it returns that error, with the
+// component's name). Before it returns, everything was asked to stop, the last of the list first, and has stopped, or
+// is named in the error. report may be called by several goroutines at once.
+func Run(ctx context.Context, steps []Step, o Options, report func(Event)) error {
+	if err := check(steps); err != nil {
+		return err
+	}
+	stopping, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	parts := make([]*part, len(steps))
+	ready := map[string]<-chan struct{}{}
+	for i, s := range steps {
+		p := &part{step: s, ready: make(chan struct{}), done: make(chan struct{}), stopping: stopping, fail: fail, report: report}
+		for _, n := range s.Needs {
+			p.needs = append(p.needs, need{n, ready[n]})
+		}
+		// Its context is not a child of ctx: when ctx ends, parts end in order, not all at once.
+		p.ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
+		ready[s.Name()] = p.ready
+		parts[i] = p
+	}
+	var all sync.WaitGroup
+	for _, p := range parts {
+		all.Go(p.run)
+	}
+	if o.StartTimeout > 0 {
+		all.Go(func() { watchStart(stopping, parts, o.StartTimeout, fail) })
+	}
+	<-stopping.Done()
+	err := stopAll(parts, o.StopTimeout)
+	if cause := context.Cause(stopping); !errors.Is(cause, context.Cause(ctx)) || ctx.Err() == nil {
+		return errors.Join(cause, err)
+	}
+	return err
+}
+
+// check refuses two components of one name, and a need that does not stand before.
+func check(steps []Step) error {
+	var names []string
+	for _, s := range steps {
+		for _, n := range s.Needs {
+			if !slices.Contains(names, n) {
+				return fmt.Errorf("component %s needs %s, which does not stand before it", s.Name(), n)
+			}
+		}
+		if slices.Contains(names, s.Name()) {
+			return fmt.Errorf("component %s stands twice in the list", s.Name())
+		}
+		names = append(names, s.Name())
+	}
+	return nil
+}
+
+// watchStart fails the run when not everything is ready in time, and says what was missing.
+func watchStart(ctx context.Context, parts []*part, limit time.Duration, fail func(error)) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for _, p := range parts {
+		select {
+		case <-p.ready:
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			// The part's own Ready says what it waits for: ask it to give up, and take its answer.
+			p.giveUp(fmt.Errorf("%s: not ready within %s", p.step.Name(), limit), fail)
+			return
+		}
+	}
+}
+
+// stopAll stops the parts, the last first, and names those that do not end.
+func stopAll(parts []*part, limit time.Duration) error {
+	var errs []error
+	for _, p := range slices.Backward(parts) {
+		p.stop()
+		if limit <= 0 {
+			<-p.done
+			continue
+		}
+		timer := time.NewTimer(limit)
+		select {
+		case <-p.done:
+		case <-timer.C:
+			errs = append(errs, fmt.Errorf("%s: did not stop within %s", p.step.Name(), limit))
+		}
+		timer.Stop()
+	}
+	return errors.Join(errs...)
+}
+
+type need struct {
+	name  string
+	ready <-chan struct{}
+}
+
+// part is a step while it runs.
+type part struct {
+	step     Step
+	needs    []need
+	ctx      context.Context // ends when this part is to stop
+	stop     context.CancelFunc
+	ready    chan struct{} // closed when it serves
+	done     chan struct{} // closed when it has ended, or will never begin
+	stopping context.Context
+	fail     context.CancelCauseFunc
+	report   func(Event)
+
+	mu        sync.Mutex
+	waiting   context.CancelFunc // ends the wait for Ready
+	lateError error              // what to say then
+}
+
+func (p *part) run() {
+	defer close(p.done)
+	name := p.step.Name()
+	if err := guard(func() error { return p.step.Init(p.ctx) }); err != nil {
+		p.exited(err)
+		return
+	}
+	for _, n := range p.needs {
+		select {
+		case <-n.ready:
+		case <-p.stopping.Done():
+			return
+		}
+	}
+	p.report(Event{Component: name, State: Starting})
+	waitCtx, cancel := context.WithCancel(p.ctx)
+	p.mu.Lock()
+	p.waiting = cancel
+	late := p.lateError
+	p.mu.Unlock()
+	if late != nil {
+		cancel()
+	}
+	var waiter sync.WaitGroup
+	waiter.Go(func() { p.waitReady(waitCtx) })
+	err := guard(func() error { return p.step.Run(p.ctx) })
+	cancel()
+	waiter.Wait()
+	p.exited(err)
+}
+
+// waitReady waits until the part serves and says so.
+func (p *part) waitReady(ctx context.Context) {
+	err := guard(func() error { return p.step.Ready(ctx) })
+	if err == nil {
+		p.report(Event{Component: p.step.Name(), State: Ready})
+		close(p.ready)
+		return
+	}
+	p.mu.Lock()
+	late := p.lateError
+	p.mu.Unlock()
+	switch {
+	case late != nil:
+		p.fail(fmt.Errorf("%w: %w", late, err))
+	case ctx.Err() == nil:
+		p.fail(fmt.Errorf("%s: %w", p.step.Name(), err))
+	}
+}
+
+// giveUp ends the wait for a part that is late.
+func (p *part) giveUp(err error, fail func(error)) {
+	p.mu.Lock()
+	p.lateError = err
+	waiting := p.waiting
+	p.mu.Unlock()
+	if waiting == nil { // it never began: something it needs is not ready, which stands before it, or Init hangs
+		fail(err)
+		return
+	}
+	waiting()
+}
+
+// exited reports the end of the part, and makes it everybody's unless that had begun.
+func (p *part) exited(err error) {
+	name := p.step.Name()
+	if p.stopping.Err() != nil {
+		p.report(Event{Component: name, State: Exited})
+		return
+	}
+	if err == nil {
+		err = errors.New("ended without being asked to")
+	}
+	p.report(Event{Component: name, State: Exited, Error: err.Error()})
+	p.fail(fmt.Errorf("%s: %w", name, err))
+}
+
+// guard turns a panic into an error with its stack.
+func guard(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return f()
+}
