@@ -28,8 +28,9 @@ const (
 // Sizes of a line. A line wider than widest is hard to follow from the name to the time.
 const (
 	widest      = 120
-	minIDWidth  = 12
+	minIDWidth  = 24
 	maxIDWidth  = 40
+	timeWidth   = 6 // 12m34s
 	markerWidth = 2
 )
 
@@ -37,8 +38,7 @@ const (
 // a thing are shown under it while both go on, and fold into its line when it ends; a part that failed stays.
 //
 //	✓ cluster           ready                                       2.4s
-//	/ image web         building                                    3.1s
-//	  / builder 3/7     RUN go build ./...                          1.9s
+//	/ image web         RUN go build ./...                          3.1s
 type ttyPainter struct {
 	out    io.Writer
 	color  bool
@@ -48,6 +48,7 @@ type ttyPainter struct {
 	staying []string // lines that stay and are not on the screen yet
 	live    []int    // columns of each live line on the screen
 	hidden  bool     // the cursor is
+	ended   bool     // no more is coming: what still goes on was broken off
 	idWidth int      // columns of the names; it only grows, so that lines stay aligned
 }
 
@@ -63,7 +64,7 @@ func newTTY(o Options) *ttyPainter {
 
 func (p *ttyPainter) event(e progress.Event) {
 	t := p.things.take(e, clean(e.Text))
-	p.idWidth = min(maxIDWidth, max(p.idWidth, cells(clean(t.id))+2*p.depth(t)))
+	p.idWidth = min(maxIDWidth, max(p.idWidth, cells(p.name(t))+2*p.depth(t)))
 	switch e.Status {
 	case progress.Warned:
 		p.staying = append(p.staying, p.paint(styleYellow, "!")+" "+clean(e.ID)+": "+clean(e.Text))
@@ -101,6 +102,7 @@ func (p *ttyPainter) flush(now time.Time) {
 
 func (p *ttyPainter) close(now time.Time) {
 	width, _ := p.usable()
+	p.ended = true
 	for _, t := range p.things.all(func(t *thing) bool { return t.active() && p.things.above(t) == nil }) {
 		p.staying = append(p.staying, p.line(t, now, 0))
 	}
@@ -183,6 +185,17 @@ func (p *ttyPainter) liveLines(now time.Time, limit int) []string {
 	return lines
 }
 
+// name is a thing's name: its ID, for a part without what it shares with its whole, since it stands below it.
+func (p *ttyPainter) name(t *thing) string {
+	id := t.id
+	if above := p.things.above(t); above != nil && t.active() {
+		if rest, ok := strings.CutPrefix(id, above.id); ok {
+			id = orElse(strings.TrimLeft(rest, ":/ "), id)
+		}
+	}
+	return clean(id)
+}
+
 func (p *ttyPainter) depth(t *thing) int {
 	n := 0
 	for above := p.things.above(t); above != nil && n < 4; above = p.things.above(above) {
@@ -196,39 +209,54 @@ func (p *ttyPainter) line(t *thing, now time.Time, depth int) string {
 	width, _ := p.usable()
 	width = min(width-1, widest) // a full line would wrap
 	marker, style := p.marker(t, now)
-	until := now
-	if !t.active() {
-		until = t.until
-	}
-	took := Duration(until.Sub(t.since))
-	if t.status == progress.Same {
-		took = ""
-	}
-	indent := strings.Repeat("  ", depth)
-	id := fit(clean(t.id), p.idWidth-2*depth)
-	room := width - 2*depth - markerWidth - (p.idWidth - 2*depth) - 2 - 2 - max(5, len(took))
+	took := p.took(t, now)
+	idWidth := min(p.idWidth, width/3) - 2*depth
+	room := width - 2*depth - markerWidth - idWidth - 2 - 2 - timeWidth
 	text, textStyle := p.text(t)
-	head := indent + p.paint(style, marker) + " "
+	head := strings.Repeat("  ", depth) + p.paint(style, marker) + " "
 	if t.status == progress.Failed && cells(text) > room || room < 10 && t.active() {
 		return p.tight(t, head, text, took, width)
 	}
-	text = pad(fit(text, room), room)
-	end := fmt.Sprintf("%*s", max(5, len(took)), took)
-	line := head + pad(id, p.idWidth-2*depth) + "  " + p.paint(textStyle, text) + "  " + p.paint(styleDim, end)
-	return strings.TrimRight(line, " ")
+	head += pad(fit(p.name(t), idWidth), idWidth) + "  "
+	text = fit(text, room)
+	if took == "" {
+		return head + p.paint(textStyle, text)
+	}
+	gap := strings.Repeat(" ", room-cells(text)+2+max(0, timeWidth-len(took)))
+	return head + p.paint(textStyle, text) + gap + p.paint(styleDim, took)
+}
+
+// took is how long t took, or has taken so far; "" when nothing was to be done, or it was done in no time.
+func (p *ttyPainter) took(t *thing, now time.Time) string {
+	const noTime = 50 * time.Millisecond
+	switch {
+	case t.status == progress.Same, !t.active() && t.took() < noTime:
+		return ""
+	case t.active():
+		return Duration(now.Sub(t.since))
+	default:
+		return Duration(t.took())
+	}
 }
 
 // tight is a line without columns: for a failure too long for them, which is never cut, and for narrow terminals.
 func (p *ttyPainter) tight(t *thing, head, text, took string, width int) string {
-	line := clean(t.id)
+	line := p.name(t)
 	if text != "" {
 		line += ": " + text
 	}
-	line += " " + took
+	line += prefixed(" ", took)
 	if t.active() {
 		line = fit(line, width-cells(unstyled(head)))
 	}
 	return head + line
+}
+
+func prefixed(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
 }
 
 // text is what the line of t says after its name.
@@ -248,6 +276,9 @@ func (p *ttyPainter) text(t *thing) (text, style string) {
 		if a := amount(t.current, t.total); a != "" {
 			text = strings.TrimSpace(text + " " + a)
 		}
+		if p.ended {
+			text, style = "broken off: "+orElse(text, "not finished"), styleDim
+		}
 		return text, style
 	}
 }
@@ -261,6 +292,9 @@ func (p *ttyPainter) marker(t *thing, now time.Time) (marker, style string) {
 	case progress.Failed:
 		return "x", styleRed
 	default:
+		if p.ended {
+			return "-", styleDim
+		}
 		const turning = `|/-\`
 		return turning[now.UnixMilli()/int64(redrawEvery/time.Millisecond)%4:][:1], styleCyan
 	}
