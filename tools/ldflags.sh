@@ -20,7 +20,7 @@ date=$("$go" list -m -f '{{with .Time}}{{.Format "2006-01-02T15:04:05Z"}}{{end}}
 IFS=. read -r major minor _ <<<"${kubernetes#v}"
 
 flags=(-s -w
-	-X "github.com/perch-k8s/perch/internal/cli.buildVersion=$(perch_version)"
+	-X "main.version=$(perch_version)"
 	-X "helm.sh/helm/v4/internal/version.version=$(version helm.sh/helm/v4)"
 	-X "github.com/containerd/containerd/v2/version.Version=$(version github.com/containerd/containerd/v2)"
 	-X "github.com/moby/buildkit/version.Version=$(version github.com/moby/buildkit)"
