@@ -19,8 +19,12 @@ type client struct {
 	platform platforms.MatchComparer
 }
 
+// dial connects to the store. Store{} is an empty one, for a dry run without a node.
 func (s Store) dial() (*client, error) {
 	m := platforms.Only(platforms.DefaultSpec()) // client and node are one machine
+	if s.Containerd == "" {
+		return &client{nil, m}, nil
+	}
 	cl, err := containerd.New(s.Containerd,
 		containerd.WithDefaultNamespace(namespace), containerd.WithTimeout(dialTimeout), containerd.WithDefaultPlatform(m))
 	if err != nil {
@@ -30,7 +34,11 @@ func (s Store) dial() (*client, error) {
 }
 
 // close is called when all that was asked is answered: what it returns would change nothing.
-func (cl *client) close() { _ = cl.Client.Close() }
+func (cl *client) close() {
+	if cl.Client != nil {
+		_ = cl.Client.Close()
+	}
+}
 
 // builder connects to BuildKit. The node starts it when the connection comes, so the first answer may take a while.
 func (s Store) builder(ctx context.Context) (*buildkit.Client, error) {

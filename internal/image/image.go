@@ -27,5 +27,6 @@ type Options struct {
 	Pull        bool           // ask the registry for newer base images and images, even when they are in the store
 	AlwaysBuild bool           // call the builder even when the image is there (--build)
 	NoBuild     bool           // never build: what is not there is an error (--no-build)
+	DryRun      bool           // build and pull nothing: say what the images would be; Built is then what would be made
 	Verbose     bool           // report every line that a build prints
 }

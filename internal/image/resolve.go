@@ -260,6 +260,12 @@ func (rs *resolver) fetch(ctx context.Context, t *task) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	if rs.options.DryRun && here == nil {
+		return &Image{Ref: t.name, Built: true}, nil
+	}
+	if rs.options.DryRun {
+		return here, nil
+	}
 	always := rs.options.Pull || t.policy == types.PullPolicyAlways
 	if here != nil && !always {
 		return here, nil
@@ -296,6 +302,9 @@ func (rs *resolver) build(ctx context.Context, t *task) (*Image, error) {
 	made, err := rs.store.made(ctx, t.recipe, tag)
 	if err != nil {
 		return nil, err
+	}
+	if rs.options.DryRun {
+		return made.foreseen(), nil
 	}
 	forced := rs.options.AlwaysBuild || rs.options.NoCache || rs.options.Pull || t.policy == types.PullPolicyBuild
 	if i := made.current(); i != nil && !forced {
@@ -341,6 +350,14 @@ func (m made) current() *Image {
 		return m.images[n-1].Image
 	}
 	return nil
+}
+
+// foreseen is the image that a build would give.
+func (m made) foreseen() *Image {
+	if i := m.current(); i != nil {
+		return i
+	}
+	return &Image{Ref: m.next, Built: true}
 }
 
 func (m made) String() string { return fmt.Sprintf("%d images before %s", len(m.images), m.next) }

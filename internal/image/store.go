@@ -108,6 +108,9 @@ const loadHint = "make the archive with `docker save NAME:TAG -o FILE` or an OCI
 
 // lookup is the image of that full name, nil when the store has none.
 func (cl *client) lookup(ctx context.Context, ref string) (*Image, error) {
+	if cl.Client == nil {
+		return nil, nil
+	}
 	i, err := cl.ImageService().Get(ctx, ref)
 	if errdefs.IsNotFound(err) {
 		return nil, nil
