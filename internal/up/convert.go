@@ -2,7 +2,9 @@ package up
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/perch-k8s/perch/internal/chart"
 	"github.com/perch-k8s/perch/internal/compose"
@@ -68,13 +70,13 @@ func imagesOf(images map[string]image.Image) map[string]render.Image {
 }
 
 // wanted is the project as package release takes it: each service's objects as a chart.
-func wanted(o Options, project *compose.Project, rendered render.Output) (release.Wanted, error) {
+func wanted(o Options, project *compose.Project, rendered render.Output, images map[string]image.Image) (release.Wanted, error) {
 	w := release.Wanted{
 		Project: project.Name, Namespace: namespaceOf(o, project), Volumes: rendered.Volumes,
 		RemoveOrphans: o.RemoveOrphans, Recreate: o.ForceRecreate,
 	}
 	for _, u := range rendered.Units {
-		c, err := chart.New(u.Release, u.Version, u.Objects)
+		c, err := chart.New(u.Release, tagOf(images[u.Service].Ref), u.Objects)
 		if err != nil {
 			return w, err
 		}
@@ -86,6 +88,30 @@ func wanted(o Options, project *compose.Project, rendered render.Output) (releas
 	}
 	return w, nil
 }
+
+// tagOf is the version that an image's name tells, "" when it has none.
+func tagOf(ref string) string {
+	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+		return ref[i+1:]
+	}
+	return ""
+}
+
+// built keeps the services that have something to build.
+func built(services []string, project *compose.Project) []string {
+	var out []string
+	for _, name := range services {
+		if project.Project.Services[name].Build != nil {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func sortedKeys(images map[string]image.Image) []string { return slices.Sorted(maps.Keys(images)) }
+
+// loadClient reaches the cluster.
+func loadClient(o Options) (*kube.Client, error) { return kube.Load(o.Kube) }
 
 // revisions are the Helm revisions of the project's services.
 func revisions(ctx context.Context, client *kube.Client, namespace string) (map[string]int, error) {

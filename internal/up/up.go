@@ -67,7 +67,7 @@ func Up(ctx context.Context, o Options, r progress.Reporter) (Result, error) {
 	if err := checkPorts(ctx, o, project, rendered); err != nil {
 		return result, err
 	}
-	plan, err := plan(ctx, o, client, project, rendered)
+	plan, err := plan(ctx, o, client, project, rendered, images)
 	if err != nil {
 		return result, err
 	}
@@ -94,7 +94,7 @@ func prepare(ctx context.Context, o Options, project *compose.Project, r progres
 		if err := o.Node.Start(ctx, r); err != nil {
 			return err
 		}
-		client, err = kube.Load(o.Kube)
+		client, err = loadClient(o)
 		return err
 	})
 	both.Go(func() (err error) {
@@ -105,8 +105,10 @@ func prepare(ctx context.Context, o Options, project *compose.Project, r progres
 }
 
 // plan compares what should be with what is.
-func plan(ctx context.Context, o Options, client *kube.Client, project *compose.Project, rendered render.Output) (release.Plan, error) {
-	wanted, err := wanted(o, project, rendered)
+func plan(
+	ctx context.Context, o Options, client *kube.Client, project *compose.Project, rendered render.Output, images map[string]image.Image,
+) (release.Plan, error) {
+	wanted, err := wanted(o, project, rendered, images)
 	if err != nil {
 		return release.Plan{}, err
 	}

@@ -1,0 +1,110 @@
+package up
+
+import (
+	"context"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/perch-k8s/perch/internal/chart"
+	"github.com/perch-k8s/perch/internal/compose"
+	"github.com/perch-k8s/perch/internal/image"
+	"github.com/perch-k8s/perch/internal/progress"
+	"github.com/perch-k8s/perch/internal/release"
+	"github.com/perch-k8s/perch/internal/render"
+)
+
+// Config is what the Compose file becomes, without a cluster. Images that were not built yet have the name that they
+// would get; what only an image itself tells (EXPOSE) is known when the node runs and has it.
+func Config(ctx context.Context, o Options) (*compose.Project, render.Output, error) {
+	project, err := loadProject(ctx, o)
+	if err != nil {
+		return nil, render.Output{}, err
+	}
+	images, err := foresee(ctx, o, project)
+	if err != nil {
+		return nil, render.Output{}, err
+	}
+	rendered, err := render.Objects(project, imagesOf(images), target(o, project))
+	return project, rendered, err
+}
+
+// Applicable is all objects of an output in an order in which they can be applied: what others need first.
+func Applicable(rendered render.Output) []runtime.Object {
+	objects := slices.Clone(rendered.Volumes)
+	for _, u := range rendered.Units {
+		objects = append(objects, u.Config...)
+	}
+	for _, u := range rendered.Units {
+		for _, job := range u.Migrations {
+			objects = append(objects, job)
+		}
+		objects = append(objects, u.Objects...)
+	}
+	return objects
+}
+
+// Charts are the Helm charts of the services.
+func Charts(o Options, project *compose.Project, rendered render.Output) ([]chart.Chart, error) {
+	w, err := wanted(o, project, rendered, nil)
+	if err != nil {
+		return nil, err
+	}
+	var charts []chart.Chart
+	for _, u := range w.Units {
+		charts = append(charts, u.Chart)
+	}
+	return charts, nil
+}
+
+// foresee names the images that Up would use. Nothing is built or pulled.
+func foresee(ctx context.Context, o Options, project *compose.Project) (map[string]image.Image, error) {
+	options := imageOptions(o, project)
+	options.DryRun = true
+	s := image.Store{}
+	if status, err := o.Node.Status(ctx); err == nil && status.Running {
+		s = store(o)
+	}
+	return image.Resolve(ctx, options, s, progress.Discard)
+}
+
+// dryRun is the plan that Up would execute. A cluster that does not run is taken for an empty one.
+func dryRun(ctx context.Context, o Options, project *compose.Project) (text string, changes bool, err error) {
+	images, err := foresee(ctx, o, project)
+	if err != nil {
+		return "", false, err
+	}
+	rendered, err := render.Objects(project, imagesOf(images), target(o, project))
+	if err != nil {
+		return "", false, err
+	}
+	p, err := planDry(ctx, o, project, rendered, images)
+	if err != nil {
+		return "", false, err
+	}
+	for _, key := range sortedKeys(images) {
+		if images[key].Built {
+			text += "build      " + key + "  " + images[key].Ref + "\n"
+		}
+	}
+	return text + p.String(), p.Changes() || text != "", nil
+}
+
+func planDry(ctx context.Context, o Options, project *compose.Project, rendered render.Output, images map[string]image.Image) (release.Plan, error) {
+	status, err := o.Node.Status(ctx)
+	if err != nil {
+		return release.Plan{}, err
+	}
+	if !status.Running {
+		w, err := wanted(o, project, rendered, images)
+		if err != nil {
+			return release.Plan{}, err
+		}
+		return release.Compare(w, release.Observed{})
+	}
+	client, err := loadClient(o)
+	if err != nil {
+		return release.Plan{}, err
+	}
+	return plan(ctx, o, client, project, rendered, images)
+}

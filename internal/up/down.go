@@ -1,0 +1,52 @@
+package up
+
+import (
+	"context"
+
+	"github.com/perch-k8s/perch/internal/compose"
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/progress"
+	"github.com/perch-k8s/perch/internal/release"
+)
+
+// DownOptions say what is taken down.
+type DownOptions struct {
+	Options
+	Volumes bool // the data too
+}
+
+// Down removes what Up installed. Volumes are kept unless they are asked for. A project name given by flag is enough: the
+// Compose file may be gone.
+func Down(ctx context.Context, o DownOptions, r progress.Reporter) error {
+	project, namespace := o.Compose.ProjectName, compose.Name(o.Compose.ProjectName)
+	if project == "" || len(o.Compose.Files) > 0 {
+		loaded, err := compose.Load(ctx, o.Compose)
+		if err != nil {
+			return err
+		}
+		project, namespace = loaded.Name, loaded.Namespace
+	}
+	if o.Kube.Namespace != "" {
+		namespace = o.Kube.Namespace
+	}
+	if err := needRunning(ctx, o.Options); err != nil {
+		return err
+	}
+	client, err := loadClient(o.Options)
+	if err != nil {
+		return err
+	}
+	return release.Remove(ctx, client, project, namespace, release.RemoveOptions{Volumes: o.Volumes, Timeout: o.Timeout}, r)
+}
+
+// needRunning refuses commands that make no sense without the cluster.
+func needRunning(ctx context.Context, o Options) error {
+	status, err := o.Node.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if !status.Running {
+		return fault.New(fault.Unreachable, "perch cluster start", "cluster %s does not run", o.Node.Name)
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package up
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/image"
+	"github.com/perch-k8s/perch/internal/kube"
+	"github.com/perch-k8s/perch/internal/progress"
+	"github.com/perch-k8s/perch/internal/render"
+)
+
+// RunJob runs a job of the Compose file once, with args instead of its own command when there are some, and returns its
+// exit code. What it prints comes as Output events of "job NAME". suffix makes the name of this run unique.
+func RunJob(ctx context.Context, o Options, name string, args []string, suffix string, r progress.Reporter) (exit int, err error) {
+	project, err := loadProject(ctx, o)
+	if err != nil {
+		return 0, err
+	}
+	if _, ok := project.Jobs[name]; !ok {
+		return 0, unknownJob(name, slices.Sorted(maps.Keys(project.Jobs)))
+	}
+	o.Services = []string{"job/" + name}
+	client, images, err := prepare(ctx, o, project, r)
+	if err != nil {
+		return 0, err
+	}
+	rendered, err := render.Objects(project, imagesOf(images), target(o, project))
+	if err != nil {
+		return 0, err
+	}
+	job, ok := rendered.Jobs[name]
+	if !ok {
+		return 0, fault.New(fault.ComposeFile, "allow it with triggers: {manual: true}", "job %q may not be run by hand", name)
+	}
+	job = instance(job, suffix, args)
+	if err := kubeReady(ctx, client, job.Namespace, rendered, name); err != nil {
+		return 0, err
+	}
+	return client.RunJob(ctx, job, r, "job "+name)
+}
+
+func unknownJob(name string, known []string) error {
+	if len(known) == 0 {
+		return fault.New(fault.Usage, "add it under jobs:", "there is no job %q: the Compose file has no jobs", name)
+	}
+	return fault.New(fault.Usage, "the jobs are: "+strings.Join(known, ", "), "there is no job %q", name)
+}
+
+// instance is one run of a job.
+func instance(template *batchv1.Job, suffix string, args []string) *batchv1.Job {
+	job := template.DeepCopy()
+	job.Name = strings.TrimSuffix(job.Name, "-") + "-" + suffix
+	if len(args) > 0 {
+		job.Spec.Template.Spec.Containers[0].Args = args
+	}
+	return job
+}
+
+// kubeReady puts what the job reads in place. Volumes are applied too: they may be the job's own.
+func kubeReady(ctx context.Context, client *kube.Client, namespace string, rendered render.Output, name string) error {
+	if _, err := client.EnsureNamespace(ctx, namespace, map[string]string{
+		kube.ProjectLabel: namespace, "app.kubernetes.io/managed-by": "perch",
+	}); err != nil {
+		return err
+	}
+	return client.Apply(ctx, slices.Concat(rendered.Volumes, rendered.JobUse[name]))
+}
+
+// Build builds the images of the services, all when none is named, and returns them by their key.
+func Build(ctx context.Context, o Options, noCache bool, r progress.Reporter) (map[string]image.Image, error) {
+	project, err := loadProject(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.Node.StartStore(ctx, r); err != nil {
+		return nil, err
+	}
+	options := imageOptions(o, project)
+	options.NoCache = noCache
+	options.Services = built(options.Services, project)
+	if len(options.Services) == 0 {
+		return map[string]image.Image{}, nil
+	}
+	images, err := image.Resolve(ctx, options, store(o), r)
+	if err != nil {
+		return nil, err
+	}
+	return images, o.Node.Start(ctx, r)
+}
