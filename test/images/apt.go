@@ -74,7 +74,7 @@ Dir::State::lists "%[1]s/lists";
 Dir::State::extended_states "%[1]s/extended_states";
 Dir::Cache::archives "%[1]s/archives";
 Dir::Cache::pkgcache "";
-Dir::Cache::srcpkgcache "";
+Dir::Cache::srcpkgcache "%[1]s/srcpkgcache.bin";
 Dir::Etc::parts "/dev/null";
 Dir::Etc::main "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
@@ -144,8 +144,6 @@ func (a *apt) fetch(ctx context.Context, packages, without []string) ([]string, 
 		args := append([]string{"install", "-qq", "-y", option, "-o", "Dir::State::status=" + status.Name()}, packages...)
 		return output(ctx, a.environment(), "apt-get", args...)
 	}
-	// The list first: with --print-uris apt leaves out nothing that is in the cache already only when the cache is
-	// elsewhere, so the names are taken from a simulated run.
 	plan, err := install("--simulate")
 	if err != nil {
 		return nil, err
