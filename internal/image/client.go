@@ -13,6 +13,8 @@ import (
 	"github.com/perch-k8s/perch/internal/fault"
 )
 
+const startHint = "start the node with `perch cluster start`"
+
 // client is a connection to the store. Use it from one Resolve, List or Load, and close it.
 type client struct {
 	*containerd.Client
@@ -25,10 +27,16 @@ func (s Store) dial() (*client, error) {
 	if s.Containerd == "" {
 		return &client{nil, m}, nil
 	}
+	// containerd's own client waits for a socket to appear, without end.
+	probe, err := net.DialTimeout("unix", s.Containerd, dialTimeout)
+	if err != nil {
+		return nil, fault.New(fault.Unreachable, startHint, "%w: %w", errNoStore, err)
+	}
+	_ = probe.Close()
 	cl, err := containerd.New(s.Containerd,
 		containerd.WithDefaultNamespace(namespace), containerd.WithTimeout(dialTimeout), containerd.WithDefaultPlatform(m))
 	if err != nil {
-		return nil, fault.New(fault.Unreachable, "start the node with `perch cluster start`", "%w: %s: %w", errNoStore, s.Containerd, err)
+		return nil, fault.New(fault.Unreachable, startHint, "%w: %s: %w", errNoStore, s.Containerd, err)
 	}
 	return &client{cl, m}, nil
 }

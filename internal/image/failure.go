@@ -64,16 +64,15 @@ func (r *recipe) where(err error) string {
 	return fmt.Sprintf("%s:%d: %s: ", name, n, strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(lines[n-1]), "\\")))
 }
 
-// baseError is how BuildKit says that it could not learn about a base image.
-var baseError = regexp.MustCompile(`(?s)(?:^|: )([^\s:]+(?::[^\s:/]+)?(?:@sha256:[0-9a-f]+)?): failed to resolve source metadata for (\S+?): (.*)$`)
+// baseError is how BuildKit says that it could not learn about a base image; there is no type for it.
+var baseError = regexp.MustCompile(`(?s)failed to resolve source metadata for (\S+?): (.*)$`)
 
-// missingBase finds the base image in the text of err; there is no type for it.
 func missingBase(text string) (image, cause string, ok bool) {
 	m := baseError.FindStringSubmatch(text)
 	if m == nil {
 		return "", "", false
 	}
-	return m[2], m[3], true
+	return m[1], m[2], true
 }
 
 // unreachable is true for the text of an error that says that there is no way to a server, rather than its answer.

@@ -1,11 +1,205 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	gobuild "go/build"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/progress"
 )
 
-// buildGo builds a Go module without a Dockerfile.
+// buildGo compiles t's module with this machine's Go and stores it as ref, on a base of our own.
 func (rs *resolver) buildGo(ctx context.Context, t *task, ref string) error {
-	return errors.New("not yet")
+	r := t.recipe
+	tmp, err := os.MkdirTemp("", "perch-go")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	binary := filepath.Join(tmp, "binary")
+	rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "go build " + r.main})
+	if err := r.compile(ctx, binary); err != nil {
+		return err
+	}
+	base, warning, err := baseFiles(os.DirFS("/"))
+	if err != nil {
+		return r.fault("", "base image: %w", err)
+	}
+	if warning != "" {
+		rs.report.Report(progress.Event{ID: t.id, Status: progress.Warned, Text: warning})
+	}
+	img, err := goImage(base, r.binaryName(), binary, r.config.Labels)
+	if err != nil {
+		return r.fault("", "%w", err)
+	}
+	rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "storing"})
+	return rs.store.importImage(ctx, img, ref)
+}
+
+// compile is `go build` as ko does it: static, and the same bytes for the same source wherever it lies.
+func (r *recipe) compile(ctx context.Context, out string) error {
+	tool, err := exec.LookPath("go")
+	if err != nil {
+		return r.fault("install Go, or write a Dockerfile", "a folder with a go.mod and no Dockerfile is built with this machine's Go, and it has none")
+	}
+	// The commit is in the image's tag. In the binary it would make every commit another image.
+	cmd := exec.CommandContext(ctx, tool, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, r.main)
+	cmd.Dir = r.config.Context
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
+	text := &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = text, text
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return r.compileFault(err, text.String())
+	}
+	return nil
+}
+
+var goPosition = regexp.MustCompile(`(?m)^\S+\.(?:go|mod|sum|work):\d+(?::\d+)?: .*$`)
+
+// compileFault leads with the first mistake the compiler names.
+func (r *recipe) compileFault(err error, output string) error {
+	lines := strings.Split(strings.TrimSpace(output), "\n")
+	first := goPosition.FindString(output)
+	if first == "" {
+		first = lines[len(lines)-1]
+	}
+	if strings.TrimSpace(first) == "" {
+		first = err.Error()
+	}
+	return &fault.Error{
+		Kind:   fault.Build,
+		Err:    fmt.Errorf("service %q: go build %s: %s", r.owner, r.main, first),
+		Output: lines[max(0, len(lines)-keepLines):],
+	}
+}
+
+// useGo settles that r is built without a Dockerfile: which command, and which other folders its module takes in.
+func (r *recipe) useGo() error {
+	c := r.config
+	if c.Target != "" || len(c.Args) > 0 || len(c.Secrets) > 0 || len(c.AdditionalContexts) > 0 {
+		return r.fault("write a Dockerfile, or take those keys away",
+			"%s has a go.mod and no Dockerfile, and then args, target, secrets and additional_contexts of build have no meaning", c.Context)
+	}
+	if r.platform != hostPlatform() {
+		return r.fault("leave platforms away", "a folder without a Dockerfile is built for %s, not %s", hostPlatform(), r.platform)
+	}
+	r.golang, r.dockerfile = true, ""
+	if err := r.findMain(); err != nil {
+		return err
+	}
+	return r.findModules()
+}
+
+// findMain looks for package main in the context itself, then in cmd/*: the only one, or the one called as the service.
+func (r *recipe) findMain() error {
+	if isMain(r.config.Context) {
+		r.main = "."
+		return nil
+	}
+	dirs, err := filepath.Glob(filepath.Join(r.config.Context, "cmd", "*"))
+	if err != nil {
+		return r.fault("", "%w", err)
+	}
+	dirs = slices.DeleteFunc(dirs, func(d string) bool { return !isMain(d) })
+	var names []string
+	for _, d := range dirs {
+		names = append(names, "./cmd/"+filepath.Base(d))
+	}
+	switch own := "./cmd/" + r.owner; {
+	case slices.Contains(names, own):
+		r.main = own
+	case len(names) == 1:
+		r.main = names[0]
+	case len(names) == 0:
+		return r.fault("write a Dockerfile, or put the command there", "no Dockerfile, and no Go command, in %s or its cmd/*", r.config.Context)
+	default:
+		return r.fault("write a Dockerfile, or name the service after one of them", "no Dockerfile, and which Go command is meant is not clear: %s", strings.Join(names, ", "))
+	}
+	return nil
+}
+
+func isMain(dir string) bool {
+	c := gobuild.Default
+	c.GOOS, c.CgoEnabled = "linux", false
+	p, err := c.ImportDir(dir, 0)
+	return err == nil && p.Name == "main"
+}
+
+// findModules adds the folders outside the context that the module is made of: replacements by path, and a workspace.
+// A change in one of them is a change of the image.
+func (r *recipe) findModules() error {
+	dir := r.config.Context
+	gomod := filepath.Join(dir, "go.mod")
+	text, err := os.ReadFile(gomod)
+	if err != nil {
+		return r.fault("", "%w", err)
+	}
+	mod, err := modfile.Parse(gomod, text, nil)
+	if err != nil {
+		return nil //nolint:nilerr // go itself says it better, in a moment
+	}
+	for _, rep := range mod.Replace {
+		r.addModule(dir, rep.New.Path)
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		name := filepath.Join(at, "go.work")
+		text, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at) {
+			continue
+		}
+		if err != nil {
+			return nil //nolint:nilerr // no workspace, or one that go will complain about
+		}
+		work, err := modfile.ParseWork(name, text, nil)
+		if err != nil {
+			return r.fault("", "%w", err)
+		}
+		for _, u := range work.Use {
+			r.addModule(at, u.Path)
+		}
+		for _, rep := range work.Replace {
+			r.addModule(at, rep.New.Path)
+		}
+		return nil
+	}
+}
+
+func (r *recipe) addModule(from, path string) {
+	if !modfile.IsDirectoryPath(path) {
+		return // a module by its path and version
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(from, path)
+	}
+	rel, err := filepath.Rel(r.config.Context, path)
+	if err != nil || rel == "." || !strings.HasPrefix(rel, "..") {
+		return // inside the context already
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		r.contexts = append(r.contexts, namedContext{name: "go " + rel, dir: path})
+	}
+}
+
+// binaryName is what the command is called in the image.
+func (r *recipe) binaryName() string {
+	if r.main == "." {
+		return filepath.Base(r.config.Context)
+	}
+	return filepath.Base(r.main)
 }

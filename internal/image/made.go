@@ -22,6 +22,9 @@ func (cl *client) made(ctx context.Context, r *recipe, tag string) (made, error)
 		return made{}, err
 	}
 	filter := fmt.Sprintf("name~=%q", "^"+regexp.QuoteMeta(ref)+`(\.[0-9]+)?$`)
+	if cl.Client == nil {
+		return made{inputs: r.inputs(), next: ref}, nil
+	}
 	found, err := cl.ImageService().List(ctx, filter)
 	if err != nil {
 		return made{}, fmt.Errorf("image %s: %w", familiar(ref), err)
@@ -91,12 +94,17 @@ func (cl *client) alias(ctx context.Context, i *Image, aliases []string) error {
 	return nil
 }
 
-// inputs says which files of a commit r builds from: what the commit alone does not say.
+// inputs says which files of a commit r builds from: what the commit alone does not say. A project that was moved as a
+// whole has the same.
 func (r *recipe) inputs() string {
-	dockerfile, err := filepath.Rel(r.config.Context, r.dockerfile)
-	if err != nil {
-		dockerfile = r.dockerfile
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %v", r.config.Context, dockerfile, r.golang))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", relative(r.project, r.config.Context), relative(r.config.Context, r.dockerfile), r.main))
 	return hex.EncodeToString(sum[:8])
+}
+
+// relative is path seen from base, or path itself where that cannot be said.
+func relative(base, path string) string {
+	if rel, err := filepath.Rel(base, path); err == nil {
+		return rel
+	}
+	return path
 }

@@ -29,11 +29,13 @@ const (
 // are one build.
 type recipe struct {
 	owner      string // the first service that wants it, for messages
+	project    string // the project's folder
 	repository string // what the image is called, without its tag
 	alias      string // a name the Compose file gives to the image, tag included; "": none
 	config     types.BuildConfig
 	platform   string // as linux/amd64
 	golang     bool   // no Dockerfile, but a go.mod: the host's Go builds it
+	main       string // then: the package, as ./cmd/web
 	dockerfile string // path; "" with dockerfile_inline
 	ignore     []string
 	contexts   []namedContext
@@ -51,7 +53,7 @@ type namedContext struct {
 // newRecipe checks what w's build needs to be on disk.
 func newRecipe(w want, p *types.Project) (*recipe, error) {
 	b := *w.build
-	r := &recipe{owner: owner(w.key), config: b, platform: hostPlatform()}
+	r := &recipe{owner: owner(w.key), project: p.WorkingDir, config: b, platform: hostPlatform()}
 	if err := r.name(w, p); err != nil {
 		return nil, err
 	}
@@ -122,7 +124,9 @@ func (r *recipe) findDockerfile() error {
 		return r.fault("", "%w", err)
 	}
 	if _, err := os.Stat(filepath.Join(r.config.Context, "go.mod")); err == nil && name == defaultDockerfile {
-		r.golang, r.dockerfile = true, ""
+		if err := r.useGo(); err != nil {
+			return err
+		}
 		return r.readIgnore()
 	}
 	return r.fault("write one, or set build.dockerfile in the Compose file; a Go module needs none when its go.mod is in the context",
@@ -211,7 +215,7 @@ func (r *recipe) plain() bool {
 // identity tells recipes apart before anything is read: same identity, same build.
 func (r *recipe) identity() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %v\n%s\n", r.config.Context, r.dockerfile, r.platform, r.golang, r.settings())
+	fmt.Fprintf(h, "%q %q %q %q\n%s\n", r.config.Context, r.dockerfile, r.platform, r.main, r.settings())
 	for _, c := range r.contexts {
 		fmt.Fprintf(h, "%q %q\n", c.name, c.dir)
 	}

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,7 +106,7 @@ func (rs *resolver) run(ctx context.Context, t *task) (*Image, error) {
 		i, err = rs.fetch(ctx, t)
 	}
 	switch {
-	case err != nil && ctx.Err() != nil && context.Cause(ctx) != err:
+	case err != nil && (ctx.Err() != nil || errors.As(err, new(parentError))):
 		return nil, err // another one failed, or the user ended it: this one has nothing to say
 	case err != nil:
 		rs.report.Report(progress.Event{ID: t.id, Status: progress.Failed, Text: err.Error()})
@@ -285,13 +286,18 @@ func (rs *resolver) fetch(ctx context.Context, t *task) (*Image, error) {
 	return i, nil
 }
 
+// parentError is the failure of a build that another one waited for, which was reported once already.
+type parentError struct{ error }
+
+func (e parentError) Unwrap() error { return e.error }
+
 // build makes the image of t's recipe, unless the store has it.
 func (rs *resolver) build(ctx context.Context, t *task) (*Image, error) {
 	var parents []string
 	for _, p := range t.parents {
 		i, err := p.wait()
 		if err != nil {
-			return nil, err
+			return nil, parentError{err}
 		}
 		parents = append(parents, i.Ref)
 	}

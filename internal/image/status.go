@@ -1,6 +1,7 @@
 package image
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -113,9 +114,19 @@ func (m *meter) tell() {
 	}
 }
 
-// stepText is a step's name for people: BuildKit's own housekeeping has no brackets round it.
+// digestPart is what BuildKit puts behind an image's name; the name is what people know.
+var digestPart = regexp.MustCompile(`@sha256:[0-9a-f]{64}`)
+
+// stepText is a step's name for people: without the mark of BuildKit's own housekeeping, and with images named as in
+// the Dockerfile.
 func stepText(name string) string {
-	return strings.TrimPrefix(name, "[internal] ")
+	words := strings.Split(digestPart.ReplaceAllString(strings.TrimPrefix(name, "[internal] "), ""), " ")
+	for i := range words {
+		if i > 0 && (words[i-1] == "FROM" || words[i-1] == "for") {
+			words[i] = familiar(words[i])
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // failed is the step that failed by itself, nil when none did; others were only cancelled.

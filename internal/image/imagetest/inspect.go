@@ -1,0 +1,47 @@
+package imagetest
+
+import (
+	"testing"
+
+	containerd "github.com/containerd/containerd/v2/client"
+)
+
+// Containers is the IDs of all containers of the node.
+func (n *Node) Containers(t *testing.T) []string {
+	t.Helper()
+	var ids []string
+	n.client(t, func(c *containerd.Client) error {
+		all, err := c.Containers(t.Context())
+		for _, c := range all {
+			ids = append(ids, c.ID())
+		}
+		return err
+	})
+	return ids
+}
+
+// Leases is the IDs of the leases that keep content of the node alive.
+func (n *Node) Leases(t *testing.T) []string {
+	t.Helper()
+	var ids []string
+	n.client(t, func(c *containerd.Client) error {
+		all, err := c.LeasesService().List(t.Context())
+		for _, l := range all {
+			ids = append(ids, l.ID)
+		}
+		return err
+	})
+	return ids
+}
+
+func (n *Node) client(t *testing.T, f func(*containerd.Client) error) {
+	t.Helper()
+	c, err := containerd.New(n.Containerd, containerd.WithDefaultNamespace("k8s.io"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := f(c); err != nil {
+		t.Fatal(err)
+	}
+}
