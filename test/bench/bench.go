@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strconv"
+	"time"
+)
+
+// bench holds what the measurements share.
+type bench struct {
+	perch  program
+	app    app
+	images string
+	rounds int
+	proc   procFS
+	log    io.Writer
+}
+
+const (
+	settle  = 20 * time.Second // after the last change, before an idle platform is looked at
+	observe = 30 * time.Second // how long it is looked at
+	patient = 3 * time.Minute  // for one deploy; more is a fault
+)
+
+// all measures one thing after another. What fails is in the report; the rest goes on if it can.
+func (b *bench) all(ctx context.Context) *report {
+	r := &report{Rounds: b.rounds}
+	defer func() {
+		_, err := b.perch.run(context.WithoutCancel(ctx), "cluster", "delete", "--yes")
+		r.fail("delete the cluster", err)
+	}()
+	steps := []struct {
+		name    string
+		measure func(context.Context, *report) error
+	}{
+		{"start", b.starts},
+		{"idle node", func(ctx context.Context, r *report) error { return b.idle(ctx, r, "empty node") }},
+		{"images", b.prepare},
+		{"up with no cluster", b.upFromNothing},
+		{"up on a running node", b.upOnNode},
+		{"up unchanged", b.upUnchanged},
+		{"one changed line", b.upChanged},
+		{"idle with the example", func(ctx context.Context, r *report) error { return b.idle(ctx, r, "node with the example") }},
+	}
+	for _, step := range steps {
+		fmt.Fprintf(b.log, "bench: %s\n", step.name)
+		r.fail(step.name, step.measure(ctx, r))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return r
+}
+
+// starts measures `cluster start` where nothing is, and when each part was ready.
+func (b *bench) starts(ctx context.Context, r *report) error {
+	for range b.rounds {
+		if _, err := b.perch.run(ctx, "cluster", "delete", "--yes"); err != nil {
+			return err
+		}
+		took, err := b.perch.run(ctx, "cluster", "start")
+		if err != nil {
+			return err
+		}
+		r.seconds("cluster start, from nothing", took)
+		status, err := b.perch.status(ctx)
+		if err != nil {
+			return err
+		}
+		for name, at := range status.phases() {
+			r.seconds("  ready: "+name, at)
+		}
+	}
+	return nil
+}
+
+// prepare loads the base images, builds the example's and leaves nothing running of it.
+func (b *bench) prepare(ctx context.Context, _ *report) error {
+	load := exec.CommandContext(ctx, b.images, "load")
+	load.Env = append(b.perch.env, "PERCH="+b.perch.path)
+	if out, err := load.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", b.images, err, out)
+	}
+	if _, err := b.perch.run(ctx, "up", "--detach"); err != nil {
+		return err
+	}
+	return b.down(ctx)
+}
+
+func (b *bench) down(ctx context.Context) error {
+	_, err := b.perch.run(ctx, "down", "--volumes", "--yes")
+	return err
+}
+
+// upFromNothing measures up where no node runs and no volume is; the images were built before.
+func (b *bench) upFromNothing(ctx context.Context, r *report) error {
+	for range b.rounds {
+		if _, err := b.perch.run(ctx, "cluster", "stop"); err != nil {
+			return err
+		}
+		if err := b.up(ctx, r, "up, no cluster, images built", ""); err != nil {
+			return err
+		}
+		if err := b.down(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// upOnNode measures up on a node that has nothing deployed. The last one stays for the measurements that follow.
+func (b *bench) upOnNode(ctx context.Context, r *report) error {
+	for range b.rounds {
+		if err := b.down(ctx); err != nil {
+			return err
+		}
+		if err := b.up(ctx, r, "up, node runs, nothing deployed", ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) upUnchanged(ctx context.Context, r *report) error {
+	for range b.rounds {
+		took, err := b.perch.run(ctx, "up", "--detach")
+		if err != nil {
+			return err
+		}
+		r.seconds("up, nothing changed", took)
+	}
+	return nil
+}
+
+// upChanged measures one changed line of Go to the new version's answer, and counts requests that failed meanwhile.
+func (b *bench) upChanged(ctx context.Context, r *report) error {
+	began := strconv.FormatInt(time.Now().UnixNano(), 36) // a value that no earlier run has put into the build cache
+	for round := range b.rounds {
+		value := began + "-" + strconv.Itoa(round)
+		if err := b.app.change(value); err != nil {
+			return err
+		}
+		if err := b.up(ctx, r, "up, one changed line of Go", value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// up runs up and asks the page at the same time: it records when the wanted version first answered, and when up ended.
+func (b *bench) up(ctx context.Context, r *report, name, wanted string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patient, fmt.Errorf("nothing after %s", patient))
+	defer cancel()
+	watching, give := context.WithCancelCause(ctx)
+	defer give(nil)
+	var seen answers
+	var watched error
+	done := make(chan struct{})
+	began := time.Now()
+	go func() {
+		defer close(done)
+		seen, watched = watch(watching, wanted)
+	}()
+	took, err := b.perch.run(ctx, "up", "--detach")
+	if err != nil {
+		give(errors.New("up failed"))
+	}
+	<-done
+	if err := errors.Join(err, watched); err != nil {
+		return err
+	}
+	r.seconds(name+": page answers", seen.at.Sub(began))
+	r.seconds(name+": up ends", took)
+	if wanted != "" {
+		r.count(name+": failed requests", seen.failed)
+	}
+	return nil
+}
+
+// idle waits until nothing is going on, then takes memory and CPU time of the platform.
+func (b *bench) idle(ctx context.Context, r *report, name string) error {
+	if err := pause(ctx, settle); err != nil {
+		return err
+	}
+	before, err := b.platform()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := pause(ctx, observe); err != nil {
+		return err
+	}
+	after, err := b.platform()
+	if err != nil {
+		return err
+	}
+	used := map[int]uint64{}
+	for _, p := range before {
+		used[p.pid] = p.ticks
+	}
+	byRole := map[string]int64{}
+	var memory int64
+	var ticks uint64
+	for _, p := range after {
+		pss, err := b.proc.pss(p.pid)
+		if gone(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		memory += pss
+		byRole[p.role()] += pss
+		ticks += p.ticks - used[p.pid]
+	}
+	r.megabytes(name+": memory (PSS)", memory)
+	for role, bytes := range byRole {
+		r.megabytes("  "+name+": "+role, bytes)
+	}
+	r.percent(name+": CPU, of one core", float64(ticks)*10/float64(time.Since(began).Milliseconds())*100)
+	return nil
+}
+
+func (b *bench) platform() ([]process, error) {
+	all, err := b.proc.all()
+	if err != nil {
+		return nil, err
+	}
+	list := platform(all, clusterName)
+	if len(list) == 0 {
+		return nil, fmt.Errorf("no process of the cluster %q is there", clusterName)
+	}
+	return list, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestMedian(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		values []float64
+		want   float64
+	}{
+		"none": {nil, 0},
+		"one":  {[]float64{3}, 3},
+		"odd":  {[]float64{9, 1, 2}, 2},
+		"even": {[]float64{4, 1, 2, 9}, 3},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := median(test.values); got != test.want {
+				t.Errorf("median of %v is %v, want %v", test.values, got, test.want)
+			}
+		})
+	}
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	r := &report{Rounds: 2}
+	r.seconds("start", 1500*time.Millisecond)
+	r.megabytes("memory", 340_000_000)
+	r.seconds("start", 2500*time.Millisecond)
+	r.percent("CPU", 3.25)
+	r.count("failed", 0)
+	var out strings.Builder
+	r.table(&out)
+	want := "" +
+		"WHAT     MEDIAN     LEAST      MOST       TIMES\n" +
+		"start    2.00 s     1.50 s     2.50 s     2\n" +
+		"memory   340.0 MB   340.0 MB   340.0 MB   1\n" +
+		"CPU      3.2 %      3.2 %      3.2 %      1\n" +
+		"failed   0          0          0          1\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+func TestPlatformLeavesContainersOut(t *testing.T) {
+	t.Parallel()
+	one := func(pid, parent int, args ...string) process { return process{pid: pid, parent: parent, args: args} }
+	all := []process{
+		one(1, 0, "/sbin/init"),
+		one(10, 1, "/usr/bin/perch", "node", "supervisor", "bench", "/var/lib/perch/bench"),
+		one(11, 1, "/usr/bin/perch", "node", "supervisor", "perch", "/var/lib/perch/perch"),
+		one(12, 11, "/proc/self/exe", "node", "init"),
+		one(20, 10, "/proc/self/exe", "node", "init"),
+		one(21, 20, "/proc/self/exe", "node", "kubernetes", "/spec.json"),
+		one(22, 20, "/var/lib/perch/bench/bin/containerd-shim-runc-v2", "-namespace", "k8s.io"),
+		one(23, 22, "/pause"),
+		one(24, 22, "/kube-native", "serve"),
+		one(25, 24, "/kube-native", "child"),
+	}
+	var got []string
+	for _, p := range platform(all, "bench") {
+		got = append(got, p.role())
+	}
+	want := []string{"supervisor", "init", "kubernetes", "containerd-shim-runc-v2", "pause"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("processes (-want +got):\n%s", diff)
+	}
+}
+
+func TestOwnProcess(t *testing.T) {
+	t.Parallel()
+	p, err := procFS("/proc").read(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.parent != os.Getppid() || p.args[0] != os.Args[0] {
+		t.Errorf("read %+v, want parent %d and program %q", p, os.Getppid(), os.Args[0])
+	}
+	if pss, err := procFS("/proc").pss(p.pid); err != nil || pss < 1<<20 {
+		t.Errorf("this process uses %d bytes, %v", pss, err)
+	}
+}
+
+func TestExampleHasTheLinesThatChange(t *testing.T) {
+	t.Parallel()
+	a, err := copyExample(t.Context(), "../../examples/kube-native", t.TempDir()+"/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.change("v2"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(a.source)
+	if err != nil || !strings.Contains(string(text), `Set("X-Bench", "v2")`) {
+		t.Errorf("the line was not changed, %v", err)
+	}
+}

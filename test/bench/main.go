@@ -1,0 +1,76 @@
+// Command bench measures perch as a user meets it: it runs the binary, asks the page, and looks at processes. It prints a
+// table of medians and writes all figures as JSON. It works in a cluster of its own, which it deletes at the end, and on
+// a copy of the example. It must not be part of the product, and knows of it nothing but its command line.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the command line.
+type settings struct {
+	perch   string // the binary
+	example string // folder of examples/kube-native
+	images  string // script that loads base images into the cluster
+	rounds  int
+	json    string // file to write; "": none
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	var s settings
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&s.perch, "perch", "bin/perch", "the `program` to measure")
+	flags.StringVar(&s.example, "example", "examples/kube-native", "`folder` of the example")
+	flags.StringVar(&s.images, "images", "tools/images.sh", "`script` that loads the base images")
+	flags.IntVar(&s.rounds, "rounds", 5, "how `often` each thing is measured")
+	flags.StringVar(&s.json, "json", "", "`file` for all figures")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp("", "perch-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	for _, path := range []*string{&s.perch, &s.example, &s.images} {
+		if *path, err = filepath.Abs(*path); err != nil {
+			return err
+		}
+	}
+	app, err := copyExample(ctx, s.example, filepath.Join(work, "kube-native"))
+	if err != nil {
+		return err
+	}
+	b := &bench{
+		perch:  program{path: s.perch, dir: app.dir, env: append(os.Environ(), "KUBECONFIG="+filepath.Join(work, "kubeconfig"), "PERCH_CLUSTER="+clusterName)},
+		app:    app,
+		images: s.images,
+		rounds: s.rounds,
+		proc:   procFS("/proc"),
+		log:    os.Stderr,
+	}
+	report := b.all(ctx)
+	report.table(os.Stdout)
+	if s.json != "" {
+		if err := report.write(s.json); err != nil {
+			return err
+		}
+	}
+	return report.failure()
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// program is a command line program as a user runs it.
+type program struct {
+	path string
+	dir  string
+	env  []string
+}
+
+// run runs it to its end and says how long that took.
+func (p program) run(ctx context.Context, args ...string) (time.Duration, error) {
+	began := time.Now()
+	_, err := p.output(ctx, args...)
+	return time.Since(began), err
+}
+
+func (p program) output(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, p.path, args...)
+	cmd.Dir, cmd.Env = p.dir, p.env
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w\n%s", p.path, strings.Join(args, " "), err, stderr.String())
+	}
+	return out, nil
+}
+
+// status is what `perch cluster status -o json` says, as far as it is used here.
+type status struct {
+	Running    bool      `json:"running"`
+	Started    time.Time `json:"started"`
+	Components []struct {
+		Name  string    `json:"name"`
+		State string    `json:"state"`
+		Since time.Time `json:"since"`
+	} `json:"components"`
+}
+
+func (p program) status(ctx context.Context) (status, error) {
+	var s status
+	out, err := p.output(ctx, "cluster", "status", "-o", "json")
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(out, &s)
+}
+
+// phases are how long after the start each component was ready.
+func (s status) phases() map[string]time.Duration {
+	phases := map[string]time.Duration{}
+	for _, c := range s.Components {
+		if c.State == "ready" {
+			phases[c.Name] = c.Since.Sub(s.Started)
+		}
+	}
+	return phases
+}
