@@ -19,7 +19,7 @@ demo: build ## run the example app: cluster, images, database, migrations, three
 	@tools/demo.sh
 
 .PHONY: test
-test: deps ## all tests: build, format, lint, unit tests, generated docs; as root the end-to-end tests too
+test: deps ## all tests: build, format, lint, unit tests and generated docs; as root end to end too
 	@tools/test.sh
 
 .PHONY: deps
