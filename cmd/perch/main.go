@@ -11,14 +11,35 @@ import (
 	"time"
 
 	"github.com/perch-k8s/perch/internal/cli"
+	"github.com/perch-k8s/perch/internal/node/roles"
 )
 
-func main() { os.Exit(run()) }
+func main() {
+	if len(os.Args) > 2 && os.Args[1] == "node" {
+		os.Exit(part(os.Args[2], os.Args[3:]))
+	}
+	os.Exit(run())
+}
+
+// part is what this program is when it has started itself as a part of the node. Nothing of the command line is built:
+// a node starts several of them, and each millisecond counts.
+func part(role string, args []string) int {
+	if err := roles.Main(context.Background(), role, args); err != nil {
+		fmt.Fprintf(os.Stderr, "perch node %s: %v\n", role, err)
+		return 1
+	}
+	return 0
+}
 
 func run() int {
 	dir, err := os.Getwd()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error: working directory:", err)
+		return 1
+	}
+	executable, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error: path of this program:", err)
 		return 1
 	}
 	interrupts := make(chan os.Signal, 2) // two, so that the second is not lost while the first is handled
@@ -29,7 +50,7 @@ func run() int {
 		Err:         os.Stderr,
 		Environ:     os.Environ(),
 		WorkDir:     dir,
-		UID:         os.Geteuid(),
+		Executable:  executable,
 		Now:         time.Now,
 		Interrupts:  interrupts,
 		FreeSignals: func() { signal.Stop(interrupts) },

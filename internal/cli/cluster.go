@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/node"
 	"github.com/perch-k8s/perch/internal/ui"
 )
 
@@ -28,7 +29,7 @@ func newClusterStart(a *app) *cobra.Command {
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: exits("1 failed, 2 usage, 16 locked"),
 	}, func(ctx context.Context, args []string) error {
-		cluster := a.cluster(args)
+		cluster := a.cluster(args...)
 		if a.globals.dryRun {
 			a.say("would start cluster %s in %s", cluster.Name, cluster.Dir)
 			return nil
@@ -50,7 +51,7 @@ func newClusterStop(a *app) *cobra.Command {
 		Example: "perch cluster stop",
 		Args:    cobra.MaximumNArgs(1),
 	}, func(ctx context.Context, args []string) error {
-		cluster := a.cluster(args)
+		cluster := a.cluster(args...)
 		if a.globals.dryRun {
 			a.say("would stop cluster %s", cluster.Name)
 			return nil
@@ -66,7 +67,7 @@ func newClusterDelete(a *app) *cobra.Command {
 		Example: "perch cluster delete --yes",
 		Args:    cobra.MaximumNArgs(1),
 	}, func(ctx context.Context, args []string) error {
-		cluster := a.cluster(args)
+		cluster := a.cluster(args...)
 		what := fmt.Sprintf("delete cluster %s: all apps, images and volumes in %s", cluster.Name, cluster.Dir)
 		if a.globals.dryRun {
 			a.say("would %s", what)
@@ -87,30 +88,39 @@ func newClusterStatus(a *app) *cobra.Command {
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: exits("15 not running"),
 	}, func(ctx context.Context, args []string) error {
-		cluster := a.cluster(args)
-		status, err := cluster.Status(ctx)
-		if err != nil {
+		return a.clusterStatus(ctx, a.cluster(args...))
+	})
+}
+
+func (a *app) clusterStatus(ctx context.Context, cluster node.Cluster) error {
+	status, err := cluster.Status(ctx)
+	if err != nil {
+		return err
+	}
+	format := a.globals.output
+	result := ui.Result{Header: []string{"COMPONENT", "STATE", "PID", "RESTARTS", "SINCE"}, Value: status}
+	for _, c := range status.Components {
+		result.Names = append(result.Names, c.Name)
+		result.Rows = append(result.Rows, []string{c.Name, string(c.State), strconv.Itoa(c.PID), strconv.Itoa(c.Restarts),
+			ui.Age(a.env.Now().Sub(c.Since))})
+	}
+	if status.Running && (format == ui.FormatTable || format == ui.FormatDefault) {
+		a.say("cluster %s is %s: Kubernetes %s at https://127.0.0.1:%d, context %s, for %s, in %s", cluster.Name, status.State,
+			builtVersions().Kubernetes, status.APIPort, cluster.Context(), ui.Age(a.env.Now().Sub(status.Started)), cluster.Dir)
+		for _, p := range status.Published {
+			a.say("port %d/%s: service %s of namespace %s%s", p.Port, strings.ToLower(p.Protocol), p.Service, p.Namespace, prefixed(": ", p.Error))
+		}
+		a.say("")
+	}
+	if status.Running || format == ui.FormatJSON || format == ui.FormatYAML {
+		if err := a.result(result); err != nil {
 			return err
 		}
-		if !status.Running {
-			if a.globals.output == ui.FormatJSON || a.globals.output == ui.FormatYAML {
-				if err := a.result(ui.Result{Value: status}); err != nil {
-					return err
-				}
-			}
-			return fault.New(fault.Unreachable, "start it: perch cluster start", "cluster %s does not run", cluster.Name)
-		}
-		result := ui.Result{Header: []string{"COMPONENT", "STATE", "PID", "RESTARTS"}, Value: status}
-		for _, c := range status.Components {
-			result.Names = append(result.Names, c.Name)
-			result.Rows = append(result.Rows, []string{c.Name, c.State, strconv.Itoa(c.PID), strconv.Itoa(c.Restarts)})
-		}
-		if a.globals.output == ui.FormatTable || a.globals.output == ui.FormatDefault {
-			a.say("cluster %s: Kubernetes %s at %s, up %s, in %s\n", cluster.Name, status.Version, status.APIServer,
-				ui.Age(a.env.Now().Sub(status.Since)), status.Dir)
-		}
-		return a.result(result)
-	})
+	}
+	if !status.Running {
+		return notRunning(cluster)
+	}
+	return nil
 }
 
 func newClusterKubeconfig(a *app) *cobra.Command {
@@ -119,8 +129,8 @@ func newClusterKubeconfig(a *app) *cobra.Command {
 		Short:   "Print the cluster's kubeconfig, which holds its admin key",
 		Example: "perch cluster kubeconfig > kubeconfig",
 		Args:    cobra.MaximumNArgs(1),
-	}, func(ctx context.Context, args []string) error {
-		data, err := a.cluster(args).Kubeconfig(ctx)
+	}, func(_ context.Context, args []string) error {
+		data, err := a.cluster(args...).AdminKubeconfig()
 		if err != nil {
 			return err
 		}
@@ -131,3 +141,11 @@ func newClusterKubeconfig(a *app) *cobra.Command {
 
 // took is how long this run has taken.
 func (a *app) took() string { return ui.Duration(a.env.Now().Sub(a.began)) }
+
+// prefixed is text after a prefix, "" when there is no text.
+func prefixed(prefix, text string) string {
+	if text == "" {
+		return ""
+	}
+	return prefix + text
+}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -105,5 +106,5 @@ func (a *app) completeJob(cmd *cobra.Command, args []string, _ string) ([]string
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return a.jobs(project), cobra.ShellCompDirectiveNoFileComp
+	return slices.Sorted(maps.Keys(project.Jobs)), cobra.ShellCompDirectiveNoFileComp
 }

@@ -3,13 +3,16 @@ package cli
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/render"
 	"github.com/perch-k8s/perch/internal/ui"
+	"github.com/perch-k8s/perch/internal/up"
 )
 
 // configFormat is what config prints.
@@ -58,4 +61,72 @@ func newConfigCommand(a *app) *cobra.Command {
 		}
 		return a.config(ctx, f, services)
 	})
+}
+
+func (a *app) config(ctx context.Context, f configFlags, services []string) error {
+	if f.format == "yaml" || f.format == "json" || a.globals.quiet {
+		return a.composeConfig(ctx, f, services)
+	}
+	o := a.upOptions(services)
+	project, rendered, err := up.Config(ctx, o)
+	if err != nil {
+		return err
+	}
+	a.warn(project.Warnings)
+	if f.format == "kubernetes" {
+		data, err := render.YAML(up.Applicable(rendered))
+		if err != nil {
+			return err
+		}
+		_, err = a.env.Out.Write(data)
+		return err
+	}
+	charts, err := up.Charts(o, project, rendered)
+	if err != nil {
+		return err
+	}
+	for _, c := range charts {
+		dir := filepath.Join(a.absolute(f.dir), c.Name)
+		if err := c.Write(dir); err != nil {
+			return err
+		}
+		a.say("%s", filepath.Join(f.dir, c.Name))
+	}
+	return nil
+}
+
+// composeConfig prints the Compose file as it was understood, or checks it only.
+func (a *app) composeConfig(ctx context.Context, f configFlags, services []string) error {
+	project, err := a.project(ctx)
+	if err != nil {
+		return err
+	}
+	if err := checkServices(services, project.ServiceNames()); err != nil {
+		return err
+	}
+	a.warn(project.Warnings)
+	shown := project.Project
+	if len(services) > 0 {
+		if shown, err = shown.WithSelectedServices(services); err != nil {
+			return err
+		}
+	}
+	marshal := shown.MarshalYAML
+	switch {
+	case a.globals.quiet:
+		return nil
+	case f.services:
+		for _, name := range shown.ServiceNames() {
+			a.say("%s", name)
+		}
+		return nil
+	case f.format == "json":
+		marshal = shown.MarshalJSON
+	}
+	data, err := marshal()
+	if err != nil {
+		return err
+	}
+	a.say("%s", strings.TrimRight(string(data), "\n"))
+	return nil
 }

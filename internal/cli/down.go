@@ -2,9 +2,15 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/perch-k8s/perch/internal/up"
 )
 
 // downFlags are the flags of down.
@@ -27,4 +33,51 @@ func newDownCommand(a *app) *cobra.Command {
 	flags.BoolVar(&f.removeOrphans, "remove-orphans", false, "taken for docker compose's sake: down removes all services")
 	flags.VarP(&f.timeout, "timeout", "t", "`time` the removal may take, as 30s or 5m")
 	return a.command(c, func(ctx context.Context, _ []string) error { return a.down(ctx, f) })
+}
+
+func (a *app) down(ctx context.Context, f downFlags) error {
+	what, err := a.downText(ctx, f.volumes)
+	if err != nil {
+		return err
+	}
+	if a.globals.dryRun {
+		a.say("would %s", what)
+		return nil
+	}
+	if f.volumes {
+		if err := a.confirm(ctx, what); err != nil {
+			return err
+		}
+	}
+	o := up.DownOptions{Options: a.upOptions(nil), Volumes: f.volumes}
+	o.Timeout = time.Duration(f.timeout)
+	if err := up.Down(ctx, o, a.progress()); err != nil {
+		return err
+	}
+	a.closeProgress()
+	a.note("down: context %s, %s", a.contextName(), a.took())
+	if !f.volumes {
+		a.note("volumes stay; next: perch up, or perch down -v to remove the data too")
+	}
+	return nil
+}
+
+// downText says what down would take away.
+func (a *app) downText(ctx context.Context, volumes bool) (string, error) {
+	if a.globals.projectName != "" && len(a.globals.files) == 0 {
+		text := fmt.Sprintf("remove all services of project %q from context %s", a.globals.projectName, a.contextName())
+		if volumes {
+			text += ", and all its volumes with their data"
+		}
+		return text, nil
+	}
+	project, err := a.project(ctx)
+	if err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf("remove all services of project %q from context %s", project.Name, a.contextName())
+	if names := slices.Sorted(maps.Keys(project.Volumes)); volumes && len(names) > 0 {
+		text += ", and the data of its volumes: " + strings.Join(names, ", ")
+	}
+	return text, nil
 }

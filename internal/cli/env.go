@@ -19,12 +19,12 @@ import (
 
 // Env is everything a command takes from the process it runs in.
 type Env struct {
-	In       io.Reader
-	Out, Err io.Writer
-	Environ  []string // as os.Environ
-	WorkDir  string   // absolute
-	UID      int      // effective user ID
-	Now      func() time.Time
+	In         io.Reader
+	Out, Err   io.Writer
+	Environ    []string // as os.Environ
+	WorkDir    string   // absolute
+	Executable string   // path of this program, which starts itself again as the node
+	Now        func() time.Time
 
 	Interrupts  <-chan os.Signal // the first cancels, the second exits; nil: none come
 	FreeSignals func()           // gives signals back to the process, for commands that live by them; may be nil

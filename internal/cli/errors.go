@@ -43,14 +43,43 @@ func (a *app) fail(cmd *cobra.Command, err error, interrupted bool) int {
 	if !a.started {
 		err = usageError(cmd, err)
 	}
-	code := codeOf(err)
-	f := failure{Message: err.Error(), Kind: code.name, ExitCode: code.code, Hint: fault.HintOf(err)}
+	var failures []failure
+	for _, one := range joined(err) {
+		failures = append(failures, failureOf(one))
+	}
 	if interrupted {
+		f := &failures[0]
 		f.Kind, f.ExitCode = "interrupted", exitInterrupted
 		if errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled) {
-			f.Message = errInterrupted.Error()
+			*f = failure{Message: errInterrupted.Error(), Kind: f.Kind, ExitCode: f.ExitCode}
 		}
 	}
+	if a.globals.output == ui.FormatJSON {
+		a.printJSON(failures)
+	} else {
+		for _, f := range failures {
+			a.printText(f)
+		}
+	}
+	return failures[0].ExitCode
+}
+
+// joined are the errors that several things that failed side by side were joined from, the first deciding the exit code.
+func joined(err error) []error {
+	list, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only the outermost error may be taken apart
+	if !ok || len(list.Unwrap()) == 0 || strings.Count(err.Error(), "\n") < len(list.Unwrap())-1 {
+		return []error{err}
+	}
+	var all []error
+	for _, one := range list.Unwrap() {
+		all = append(all, joined(one)...)
+	}
+	return all
+}
+
+func failureOf(err error) failure {
+	code := codeOf(err)
+	f := failure{Message: err.Error(), Kind: code.name, ExitCode: code.code, Hint: fault.HintOf(err)}
 	if e, ok := errors.AsType[*fault.Error](err); ok {
 		f.Output = e.Output
 	}
@@ -59,12 +88,7 @@ func (a *app) fail(cmd *cobra.Command, err error, interrupted bool) int {
 			f.Problems = append(f.Problems, jsonOf(p))
 		}
 	}
-	if a.globals.output == ui.FormatJSON {
-		a.printJSON(f)
-	} else {
-		a.printText(f)
-	}
-	return f.ExitCode
+	return f
 }
 
 // usageError makes an error that cobra found before any command ran one of usage, with the help to read.
@@ -75,12 +99,13 @@ func usageError(cmd *cobra.Command, err error) error {
 	return fault.New(fault.Usage, cmd.CommandPath()+" --help", "%w", err)
 }
 
-func (a *app) printJSON(f failure) {
+func (a *app) printJSON(failures []failure) {
 	data, err := json.Marshal(struct {
-		Error failure `json:"error"`
-	}{f})
+		Error failure   `json:"error"`
+		More  []failure `json:"more,omitempty"` // of things that failed side by side
+	}{failures[0], failures[1:]})
 	if err != nil {
-		a.printText(f)
+		a.printText(failures[0])
 		return
 	}
 	_, _ = fmt.Fprintf(a.env.Err, "%s\n", data)

@@ -2,8 +2,14 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/perch-k8s/perch/internal/progress"
+	"github.com/perch-k8s/perch/internal/up"
 )
 
 func newRunCommand(a *app) *cobra.Command {
@@ -22,5 +28,37 @@ func newRunCommand(a *app) *cobra.Command {
 			rest = rest[1:]
 		}
 		return a.runJob(ctx, args[0], rest)
+	})
+}
+
+func (a *app) runJob(ctx context.Context, name string, args []string) error {
+	if err := a.onlyEmbedded(); err != nil {
+		return err
+	}
+	if a.globals.dryRun {
+		a.say("would run job %s on context %s", name, a.contextName())
+		return nil
+	}
+	const suffixLength = 5 // as Kubernetes' own generated names
+	suffix := strings.ToLower(rand.Text()[:suffixLength])
+	code, err := up.RunJob(ctx, a.upOptions(nil), name, args, suffix, a.jobReporter("job "+name))
+	if code > 0 {
+		a.closeProgress()
+		return commandExit(code) // what it printed says why
+	}
+	return err
+}
+
+// jobReporter shows the progress until the job prints its first line. From then on the terminal is the job's: its lines
+// are the result of the command.
+func (a *app) jobReporter(id string) progress.Reporter {
+	r := a.progress()
+	return progress.Func(func(e progress.Event) {
+		if e.ID == id && e.Status == progress.Output {
+			a.closeProgress()
+			_, _ = fmt.Fprintln(a.env.Out, e.Text)
+			return
+		}
+		r.Report(e)
 	})
 }

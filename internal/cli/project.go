@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"k8s.io/client-go/tools/clientcmd"
-
 	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
 )
@@ -28,7 +26,7 @@ func (a *app) composeOptions() compose.Options {
 
 // project reads the Compose file.
 func (a *app) project(ctx context.Context) (*compose.Project, error) {
-	return loadProject(ctx, a.composeOptions())
+	return compose.Load(ctx, a.composeOptions())
 }
 
 // projectNamespace is the namespace of the project: -n, else the name of -p, for which no Compose file is needed, else
@@ -56,42 +54,6 @@ func checkServices(named, known []string) error {
 		}
 	}
 	return nil
-}
-
-// jobs are the names of the project's jobs.
-func (a *app) jobs(p *compose.Project) []string {
-	names := make([]string, 0, len(p.Jobs))
-	for name := range p.Jobs {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// kubeconfig is where clusters are looked up: --kubeconfig, KUBECONFIG (a list of paths) or ~/.kube/config.
-func (a *app) kubeconfig() string {
-	if a.globals.kubeconfig != "" {
-		return a.absolute(a.globals.kubeconfig)
-	}
-	if list := a.env.getenv(clientcmd.RecommendedConfigPathEnvVar); list != "" {
-		return list
-	}
-	return filepath.Join(a.env.getenv("HOME"), clientcmd.RecommendedHomeDir, clientcmd.RecommendedFileName)
-}
-
-// contexts are the names of the kubeconfig's contexts; none when it cannot be read.
-func (a *app) contexts() []string {
-	rules := &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(a.kubeconfig())}
-	config, err := rules.Load()
-	if err != nil {
-		return nil
-	}
-	names := make([]string, 0, len(config.Contexts))
-	for name := range config.Contexts {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 func (a *app) absolute(path string) string {

@@ -2,11 +2,18 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/kube"
+	"github.com/perch-k8s/perch/internal/ui"
+	"github.com/perch-k8s/perch/internal/up"
 )
 
 // upFlags are the flags of up.
@@ -46,4 +53,79 @@ func newUpCommand(a *app) *cobra.Command {
 		}
 		return a.up(ctx, f, args)
 	})
+}
+
+func (a *app) up(ctx context.Context, f upFlags, services []string) error {
+	if err := a.onlyEmbedded(); err != nil {
+		return err
+	}
+	o := a.upOptions(services)
+	o.Build, o.NoBuild, o.Pull = f.build, f.noBuild, f.pull == "always"
+	o.ForceRecreate, o.RemoveOrphans, o.Timeout = f.forceRecreate, f.removeOrphans, time.Duration(f.timeout)
+	result, err := up.Up(ctx, o, a.progress())
+	a.closeProgress()
+	a.warn(result.Warnings)
+	if err != nil {
+		return err
+	}
+	if err := a.printUp(result); err != nil {
+		return err
+	}
+	follow := !f.detach && !f.wait && !a.globals.dryRun && a.globals.output == ui.FormatDefault && isTerminal(a.env.Out)
+	if !follow {
+		return nil
+	}
+	return a.followUp(ctx, result, services)
+}
+
+// printUp is the end of up: what changed, where the app answers, and the next command.
+func (a *app) printUp(r up.Result) error {
+	if a.globals.output != ui.FormatDefault && a.globals.output != ui.FormatTable {
+		return a.result(ui.Result{Value: r, Names: r.URLs})
+	}
+	if a.globals.dryRun {
+		a.say("%s", strings.TrimRight(orElse(r.Plan, "nothing would change"), "\n"))
+		return nil
+	}
+	for _, url := range r.URLs {
+		a.say("%s", url)
+	}
+	changed := "nothing changed"
+	if r.Changed {
+		changed = "up"
+	}
+	a.note("%s: context %s, namespace %s, revisions %s, %s", changed, r.Context, r.Namespace, revisions(r.Revisions), a.took())
+	a.note("next: perch ps, perch logs -f, perch down")
+	return nil
+}
+
+// revisions lists services with their Helm revision.
+func revisions(of map[string]int) string {
+	var each []string
+	for service, n := range of {
+		each = append(each, fmt.Sprintf("%s %d", service, n))
+	}
+	slices.Sort(each)
+	return list(each)
+}
+
+// followUp follows the logs of an app that is up. Ctrl-C ends that and leaves the app alone, which is no failure: see
+// docs/decisions/0008-up-follows-logs.md.
+func (a *app) followUp(ctx context.Context, r up.Result, services []string) error {
+	client, err := a.kube(r.Namespace)
+	if err != nil {
+		return err
+	}
+	a.endsWithInterrupt()
+	a.note("following the logs; Ctrl-C ends that, the app goes on running (perch down stops it)\n")
+	o := kube.LogOptions{Namespace: r.Namespace, Selector: selector(r.Namespace, ""), Follow: true, Tail: -1}
+	for _, s := range services {
+		o.Services = append(o.Services, compose.Name(s))
+	}
+	err = client.Logs(ctx, o, a.logPrinter(false))
+	if ctx.Err() != nil {
+		a.note("\nthe app goes on running; next: perch logs -f, perch ps, perch down")
+		return nil
+	}
+	return err
 }
