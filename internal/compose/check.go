@@ -6,8 +6,15 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// checkProject checks the merged project: what its parts say about each other, and what they need from outside.
+// checkProject checks the merged project: what becomes of each attribute, what its parts say about each other, and what
+// they need from outside.
 func (r *reading) checkProject() {
+	r.judge()
+	r.services()
+	r.ports()
+	r.names()
+	r.networks()
+	r.volumeObjects()
 	r.environments()
 	r.fileObjects()
 	r.extensions()

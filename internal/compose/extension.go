@@ -23,12 +23,12 @@ func (r *reading) decodeExtension(extensions map[string]any, path []string, into
 	path = append(slices.Clone(path), extensionKey)
 	before := len(r.problems)
 	r.strict(value, path, reflect.TypeOf(into).Elem())
-	if len(r.problems) > before {
-		return false
-	}
 	data, err := yaml.Marshal(value)
 	if err == nil {
 		err = yaml.Unmarshal(data, into)
+	}
+	if err != nil && len(r.problems) > before {
+		return false
 	}
 	if err != nil {
 		r.problem(r.files.find(path...), subject(path)+"not understood: "+yamlReason(err), "")

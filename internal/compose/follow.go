@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,25 +28,26 @@ func (r *reading) followIncludes(s *source, doc *yaml.Node) {
 	for _, one := range list.Content {
 		one = resolve(one)
 		if one.Kind == yaml.ScalarNode {
-			r.include(s, one, nil, false)
+			r.include(s, one, nil, nil, false)
 			continue
 		}
 		_, dir := child(one, "project_directory")
+		_, env := child(one, "env_file")
 		_, paths := child(one, "path")
 		switch paths = resolve(paths); {
 		case paths == nil:
 		case paths.Kind == yaml.ScalarNode:
-			r.include(s, paths, dir, false)
+			r.include(s, paths, dir, env, false)
 		case paths.Kind == yaml.SequenceNode:
 			for i, path := range paths.Content {
-				r.include(s, resolve(path), dir, i > 0)
+				r.include(s, resolve(path), dir, env, i > 0)
 			}
 		}
 	}
 }
 
-func (r *reading) include(s *source, path, dir *yaml.Node, override bool) {
-	name := r.interpolate.text(path)
+func (r *reading) include(s *source, path, dir, env *yaml.Node, override bool) {
+	name := s.vars.text(path)
 	at := s.at(path, "include")
 	if remote(name) {
 		r.problem(at, "include of "+name+": remote files are not carried", "copy the file into the project and include its path")
@@ -59,8 +61,27 @@ func (r *reading) include(s *source, path, dir *yaml.Node, override bool) {
 	included.override = override
 	included.dir = filepath.Dir(file)
 	if dir != nil {
-		included.dir = absolute(s.dir, r.interpolate.text(dir))
+		included.dir = absolute(s.dir, s.vars.text(dir))
 	}
+	included.vars = interpolator{r.includedEnv(s, included, env)}
+}
+
+// includedEnv is the environment of an included file: that of the project, then its own env files, by default the .env
+// beside it.
+func (r *reading) includedEnv(s, included *source, env *yaml.Node) map[string]string {
+	o := Options{WorkingDir: s.dir}
+	switch env = resolve(env); {
+	case env == nil:
+	case env.Kind == yaml.ScalarNode:
+		o.EnvFiles = []string{s.vars.text(env)}
+	default:
+		for _, one := range env.Content {
+			o.EnvFiles = append(o.EnvFiles, s.vars.text(resolve(one)))
+		}
+	}
+	base := maps.Clone(s.vars.env)
+	delete(base, "COMPOSE_ENV_FILES") // those are the project's
+	return withEnvFiles(o, included.dir, base, &r.findings)
 }
 
 func (r *reading) followExtends(s *source, doc *yaml.Node) {
@@ -79,13 +100,13 @@ func (r *reading) followExtends(s *source, doc *yaml.Node) {
 			if file == nil || base == nil {
 				continue
 			}
-			r.extend(s, file, r.interpolate.text(base))
+			r.extend(s, file, s.vars.text(base))
 		}
 	}
 }
 
 func (r *reading) extend(s *source, file *yaml.Node, service string) {
-	name := r.interpolate.text(file)
+	name := s.vars.text(file)
 	at := s.at(file, "extends")
 	if remote(name) {
 		r.problem(at, "extends of "+name+": remote files are not carried", "copy the file into the project and name its path")
@@ -104,7 +125,7 @@ func (r *reading) extend(s *source, file *yaml.Node, service string) {
 	if extended == nil {
 		return
 	}
-	extended.dir = filepath.Dir(path)
+	extended.dir, extended.vars = filepath.Dir(path), s.vars
 	extended.services = map[string]bool{service: true}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/schema"
 	"github.com/compose-spec/compose-go/v2/types"
+	"go.yaml.in/yaml/v4"
 )
 
 // reading is one Load: what it was asked, what it read and what it found.
@@ -35,8 +36,8 @@ func Load(ctx context.Context, o Options) (*Project, error) {
 	if err := r.read(); err != nil {
 		return nil, err
 	}
-	if len(r.problems) > 0 {
-		return nil, r.problems.sorted()
+	if r.shape == nil {
+		return nil, r.problems.sorted() // without the YAML of the main files there is nothing more to say
 	}
 	r.examine()
 	r.load(ctx)
@@ -75,6 +76,9 @@ func (r *reading) read() error {
 	r.nameProject()
 	r.env["COMPOSE_PROJECT_NAME"] = r.name
 	r.interpolate = interpolator{r.env}
+	for _, s := range r.files {
+		s.vars = r.interpolate
+	}
 	r.shape, err = composeShape()
 	if err != nil {
 		return err
@@ -117,24 +121,24 @@ func cmpOr(first, second string) string {
 // examine checks each file by itself: its variables, and its shape along the schema.
 func (r *reading) examine() {
 	for _, s := range r.files {
-		text := r.interpolate.text
-		e := &examiner{root: r.shape, source: s, text: text, found: &r.findings, met: func(a attribute) {
+		s.bad = map[*yaml.Node]bool{}
+		e := &examiner{root: r.shape, source: s, text: s.vars.text, found: &r.findings, bad: s.bad, met: func(a attribute) {
 			r.attributes = append(r.attributes, a)
 		}}
 		for _, doc := range s.docs {
-			r.interpolate.check(s, doc, nil, &r.findings)
+			s.vars.check(s, doc, nil, &r.findings)
 			e.document(doc)
 		}
 	}
 }
 
-// load has compose-go make the project of the files. When the files are wrong already, whatever it stumbles over was
-// told with its line before.
+// load has compose-go make the project of the files, without the values that are wrong by themselves, so that the rest
+// can be checked too. When it fails after all on files that are wrong, the reason was most likely told before.
 func (r *reading) load(ctx context.Context) {
 	details := types.ConfigDetails{WorkingDir: r.dir, Environment: r.env}
 	for _, s := range r.files {
 		if s.main {
-			details.ConfigFiles = append(details.ConfigFiles, types.ConfigFile{Filename: s.path, Content: s.content})
+			details.ConfigFiles = append(details.ConfigFiles, types.ConfigFile{Filename: s.path, Content: s.readable()})
 		}
 	}
 	options := func(o *loader.Options) {
@@ -147,15 +151,14 @@ func (r *reading) load(ctx context.Context) {
 		o.SkipResolveLabels = true
 	}
 	err := r.loadWith(ctx, details, options)
-	if err == nil || len(r.problems) > 0 {
-		if err != nil {
-			r.project = nil
-		}
+	if err == nil {
 		return
 	}
 	r.project = nil
-	at, message := r.blame(err)
-	r.problem(at, message, "")
+	if len(r.problems) == 0 {
+		at, message := r.blame(err)
+		r.problem(at, message, "")
+	}
 }
 
 // loadWith calls compose-go. It takes shapes for granted that only validation would have refused, so a panic of it is an

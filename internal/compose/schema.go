@@ -62,7 +62,12 @@ type examiner struct {
 	text   func(*yaml.Node) string // the value of a scalar after interpolation
 	found  *findings
 	met    func(attribute)
+	visits int
+	bad    map[*yaml.Node]bool // values that cannot be read; the project is made without them, to check the rest
 }
+
+// mostVisits is far over what any true file needs: anchors of anchors can stand for billions of values.
+const mostVisits = 1 << 18
 
 // attribute is an attribute of the specification where it stands in a file.
 type attribute struct {
@@ -103,12 +108,19 @@ func (e *examiner) document(n *yaml.Node) {
 }
 
 func (e *examiner) problem(n *yaml.Node, at place, message, hint string) {
+	e.bad[n] = true
 	e.found.problem(e.source.at(n, pathString(at.path)), subject(at.path)+message, hint)
 }
 
 func (e *examiner) examine(raw *yaml.Node, s *shape, at place) {
 	n, s := resolve(raw), e.deref(s)
 	if n == nil || s == nil || n.Tag == "!reset" {
+		return
+	}
+	if e.visits++; e.visits >= mostVisits {
+		if e.visits == mostVisits {
+			e.problem(raw, at, "the anchors of this file stand for too much", "write out what they stand for")
+		}
 		return
 	}
 	if !e.requiredOneOf(n, s, at) {
@@ -141,6 +153,7 @@ func (e *examiner) wrongType(n *yaml.Node, wanted []string, at place) {
 	if jsonType(n) == "null" {
 		hint = "write a value after the colon, or indent what belongs to it; leave the key out if there is none"
 	}
+	e.bad[n] = true
 	owner := at.path
 	if len(owner) > 0 {
 		owner = owner[:len(owner)-1]
@@ -263,6 +276,9 @@ func (e *examiner) mapping(n *yaml.Node, s *shape, at place) {
 		switch {
 		case found == nil && k.closed:
 			message, hint := unknownKey(key.Value, slices.Sorted(maps.Keys(k.properties)), len(k.patterns))
+			if elsewhere := belongs(at.pattern, key.Value); elsewhere != "" {
+				hint = elsewhere
+			}
 			e.problem(key, at, message, hint)
 		case found == nil || step == "":
 		default:
@@ -378,6 +394,3 @@ func kindNames(types []string) string {
 	}
 	return strings.Join(names, " or ")
 }
-
-// value checks a scalar beyond its type.
-func (e *examiner) value(n *yaml.Node, value string, at place) {}

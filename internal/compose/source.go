@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -16,10 +17,12 @@ type source struct {
 	order    int
 	main     bool            // given with -f or found; others were included or extended
 	override bool            // not the first of its group: it need not be valid by itself
+	vars     interpolator    // its variables: an included file may have an env file of its own
 	dir      string          // what relative include and extends paths start from
 	services map[string]bool // of an extended file: those that are extended; nil: all
 	content  []byte
-	docs     []*yaml.Node // the root mapping of each document
+	docs     []*yaml.Node        // the root mapping of each document
+	bad      map[*yaml.Node]bool // values that cannot be read, or keys that are not known
 }
 
 // sources are all Compose files that make up a project, the main ones first.
@@ -191,13 +194,13 @@ func resolve(n *yaml.Node) *yaml.Node {
 func pairs(n *yaml.Node) func(yield func(k, v *yaml.Node) bool) {
 	return func(yield func(k, v *yaml.Node) bool) {
 		seen := map[string]bool{}
-		eachPair(n, seen, yield)
+		eachPair(n, seen, yield, 0)
 	}
 }
 
-func eachPair(n *yaml.Node, seen map[string]bool, yield func(k, v *yaml.Node) bool) bool {
+func eachPair(n *yaml.Node, seen map[string]bool, yield func(k, v *yaml.Node) bool, depth int) bool {
 	n = resolve(n)
-	if n == nil || n.Kind != yaml.MappingNode {
+	if n == nil || n.Kind != yaml.MappingNode || depth > deepest {
 		return true
 	}
 	var merged []*yaml.Node
@@ -219,13 +222,13 @@ func eachPair(n *yaml.Node, seen map[string]bool, yield func(k, v *yaml.Node) bo
 		m = resolve(m)
 		if m.Kind == yaml.SequenceNode {
 			for _, one := range m.Content {
-				if !eachPair(one, seen, yield) {
+				if !eachPair(one, seen, yield, depth+1) {
 					return false
 				}
 			}
 			continue
 		}
-		if !eachPair(m, seen, yield) {
+		if !eachPair(m, seen, yield, depth+1) {
 			return false
 		}
 	}
@@ -246,4 +249,72 @@ func pathString(path []string) string {
 		b.WriteString(step)
 	}
 	return b.String()
+}
+
+// descendFirst is the entry at a path in the first file that has all of it.
+func descendFirst(ss sources, path ...string) (key, value *yaml.Node) {
+	for _, s := range ss {
+		for _, doc := range s.docs {
+			value := doc
+			var key *yaml.Node
+			for _, step := range path {
+				if key, value = child(value, step); value == nil {
+					break
+				}
+			}
+			if value != nil {
+				return key, resolve(value)
+			}
+		}
+	}
+	return nil, nil
+}
+
+// readable is the content of the file without its bad values. The file itself is handed on when it has none, so that
+// compose-go sees what the user wrote.
+func (s *source) readable() []byte {
+	if len(s.bad) == 0 {
+		return s.content
+	}
+	var out bytes.Buffer
+	encoder := yaml.NewEncoder(&out)
+	for _, doc := range s.docs {
+		if err := encoder.Encode(s.without(doc, 0)); err != nil {
+			return s.content
+		}
+	}
+	if err := encoder.Close(); err != nil {
+		return s.content
+	}
+	return out.Bytes()
+}
+
+// deepest bounds how far anchors that hold each other are followed.
+const deepest = 64
+
+// without copies a tree and leaves out what is bad. Aliases are written out.
+func (s *source) without(n *yaml.Node, depth int) *yaml.Node {
+	n = resolve(n)
+	c := *n
+	c.Anchor, c.Content = "", nil
+	if depth > deepest {
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		for k, v := range pairs(n) {
+			if !s.bad[k] && !s.bad[resolve(v)] {
+				key := *k
+				key.Anchor = ""
+				c.Content = append(c.Content, &key, s.without(v, depth+1))
+			}
+		}
+	case yaml.SequenceNode:
+		for _, one := range n.Content {
+			if !s.bad[resolve(one)] {
+				c.Content = append(c.Content, s.without(one, depth+1))
+			}
+		}
+	}
+	return &c
 }

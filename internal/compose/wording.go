@@ -2,8 +2,12 @@ package compose
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/compose-spec/compose-go/v2/schema"
+	"github.com/compose-spec/compose-go/v2/tree"
 )
 
 // subject begins a message with the thing it is about: service "web": deploy.
@@ -41,13 +45,38 @@ func quoted(names []string) string {
 func unknownKey(key string, known []string, patterns int) (message, hint string) {
 	message = fmt.Sprintf("unknown key %q", key)
 	hint = didYouMean(key, known)
-	if hint == "" && len(known) > 0 && len(known) <= 8 {
+	if hint == "" && len(known) > 0 && len(known) <= 12 {
 		hint = "the keys here are " + strings.Join(known, ", ")
 	}
 	if hint == "" && len(known) == 0 && patterns > 0 {
 		hint = "names have letters, digits, dots, hyphens and underscores"
 	}
 	return message, hint
+}
+
+// belongs is the hint for a key that the specification has, but deeper or higher than it stands.
+func belongs(pattern, key string) string {
+	best := ""
+	for _, path := range schema.AttributePaths() {
+		rest, below := strings.CutPrefix(string(path), pattern+".")
+		if inner, ok := strings.CutSuffix(rest, "."+key); below && pattern != "" && ok && !strings.ContainsAny(inner, "*[") {
+			if best == "" || len(inner) < len(best) {
+				best = inner
+			}
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("%s belongs under %s:", key, best)
+	}
+	for parent := pattern; strings.Contains(parent, "."); {
+		parent = parent[:strings.LastIndexByte(parent, '.')]
+		if slices.Contains(schema.AttributePaths(), tree.Path(parent+"."+key)) && !strings.HasSuffix(parent, "*") {
+			return fmt.Sprintf("%s belongs under %s:", key, parent[strings.LastIndexByte(parent, '.')+1:])
+		} else if parent == "services.*" && slices.Contains(schema.AttributePaths(), tree.Path(parent+"."+key)) {
+			return fmt.Sprintf("%s belongs to the service itself, beside image: and build:", key)
+		}
+	}
+	return ""
 }
 
 // didYouMean is the hint that names the nearest of the known words, "" when none is near.

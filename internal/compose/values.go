@@ -1,0 +1,194 @@
+package compose
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/format"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/go-units"
+	"go.yaml.in/yaml/v4"
+)
+
+// value checks a scalar beyond its type: what compose-go would stumble over one at a time, and without its line.
+func (e *examiner) value(n *yaml.Node, value string, at place) {
+	pattern := at.pattern
+	if rest, ok := strings.CutPrefix(pattern, hookPrefix); ok {
+		pattern = "services.*." + rest
+	} else if rest, ok := strings.CutPrefix(pattern, "jobs.*."); ok {
+		pattern = "services.*." + rest
+	}
+	check, ok := valueChecks()[pattern]
+	if !ok || jsonType(n) == "null" {
+		return
+	}
+	if message, hint := check(value); message != "" {
+		e.problem(n, at, message, hint)
+	}
+}
+
+// valueCheck says what is wrong with a value, "" when nothing is.
+type valueCheck func(value string) (message, hint string)
+
+func valueChecks() map[string]valueCheck {
+	s := "services.*."
+	return map[string]valueCheck{
+		s + "ports.[]":                             checkPort,
+		s + "ports.[].target":                      checkPortNumber,
+		s + "ports.[].published":                   checkPortNumbers,
+		s + "ports.[].protocol":                    checkProtocol,
+		s + "expose.[]":                            checkExpose,
+		s + "volumes.[]":                           checkVolume,
+		s + "healthcheck.interval":                 checkDuration,
+		s + "healthcheck.timeout":                  checkDuration,
+		s + "healthcheck.start_period":             checkDuration,
+		s + "healthcheck.start_interval":           checkDuration,
+		s + "healthcheck.retries":                  checkCount,
+		s + "stop_grace_period":                    checkDuration,
+		s + "deploy.update_config.delay":           checkDuration,
+		s + "deploy.update_config.monitor":         checkDuration,
+		s + "deploy.update_config.parallelism":     checkCount,
+		s + "deploy.restart_policy.delay":          checkDuration,
+		s + "deploy.restart_policy.window":         checkDuration,
+		s + "deploy.restart_policy.max_attempts":   checkCount,
+		s + "deploy.replicas":                      checkCount,
+		s + "scale":                                checkCount,
+		s + "mem_limit":                            checkBytes,
+		s + "mem_reservation":                      checkBytes,
+		s + "shm_size":                             checkBytes,
+		s + "volumes.[].tmpfs.size":                checkBytes,
+		s + "deploy.resources.limits.memory":       checkBytes,
+		s + "deploy.resources.reservations.memory": checkBytes,
+		s + "deploy.resources.limits.cpus":         checkCPUs,
+		s + "deploy.resources.reservations.cpus":   checkCPUs,
+		s + "cpus":                                 checkCPUs,
+		s + "restart":                              checkRestart,
+		s + "pull_policy":                          checkPullPolicy,
+		s + "deploy.mode":                          checkMode,
+	}
+}
+
+func checkPort(value string) (string, string) {
+	if _, err := types.ParsePortConfig(value); err != nil {
+		return fmt.Sprintf("%q is not a port mapping: %s", value, strings.TrimPrefix(err.Error(), "invalid ")),
+			`as in "8080:80", "127.0.0.1:8080:80" or "53:53/udp"`
+	}
+	return "", ""
+}
+
+func checkPortNumber(value string) (string, string) {
+	if n, err := strconv.Atoi(value); err != nil || n < 1 || n > 65535 {
+		return fmt.Sprintf("%q is not a port", value), "a number from 1 to 65535"
+	}
+	return "", ""
+}
+
+func checkPortNumbers(value string) (string, string) {
+	for _, part := range strings.SplitN(value, "-", 2) {
+		if n, err := strconv.Atoi(part); err != nil || n < 0 || n > 65535 {
+			return fmt.Sprintf("%q is not a port", value), "a number from 1 to 65535, or a range as 8000-8010"
+		}
+	}
+	return "", ""
+}
+
+func checkProtocol(value string) (string, string) {
+	switch strings.ToLower(value) {
+	case "tcp", "udp", "sctp":
+		return "", ""
+	}
+	return fmt.Sprintf("protocol %q is not known", value), "tcp or udp"
+}
+
+var exposed = regexp.MustCompile(`^(\d+)(?:-(\d+))?(?:/(tcp|udp|sctp))?$`)
+
+func checkExpose(value string) (string, string) {
+	m := exposed.FindStringSubmatch(value)
+	if m == nil {
+		return fmt.Sprintf("%q is not a port", value), `as in "8080", "8080-8090" or "53/udp"`
+	}
+	for _, digits := range m[1:3] {
+		if digits == "" {
+			continue
+		}
+		if n, err := strconv.Atoi(digits); err != nil || n < 1 || n > 65535 {
+			return fmt.Sprintf("%q is not a port", value), "ports go from 1 to 65535"
+		}
+	}
+	return "", ""
+}
+
+func checkVolume(value string) (string, string) {
+	v, err := format.ParseVolume(value)
+	if err != nil {
+		return fmt.Sprintf("%q is not a volume: %s", value, strings.TrimPrefix(err.Error(), "invalid ")), `as in "data:/var/lib/data" or "./conf:/etc/app:ro"`
+	}
+	if !strings.HasPrefix(v.Target, "/") {
+		return fmt.Sprintf("the path in the container, %q, does not begin with a slash", v.Target), `as in "data:/var/lib/data"`
+	}
+	return "", ""
+}
+
+func checkDuration(value string) (string, string) {
+	if d, err := Duration(value); err != nil || d < 0 {
+		return fmt.Sprintf("%q is not a duration", value), "as in 5s, 1m30s or 2h"
+	}
+	return "", ""
+}
+
+func checkCount(value string) (string, string) {
+	if n, err := strconv.Atoi(value); err != nil || n < 0 {
+		return fmt.Sprintf("%q is not a number of 0 or more", value), ""
+	}
+	return "", ""
+}
+
+func checkBytes(value string) (string, string) {
+	if _, err := strconv.ParseInt(value, 10, 64); err == nil {
+		return "", ""
+	}
+	if _, err := units.RAMInBytes(value); err != nil {
+		return fmt.Sprintf("%q is not a size", value), "as in 512m or 2g"
+	}
+	return "", ""
+}
+
+func checkCPUs(value string) (string, string) {
+	if n, err := strconv.ParseFloat(value, 64); err != nil || n < 0 {
+		return fmt.Sprintf("%q is not a number of CPUs", value), "as in 0.5 or 2"
+	}
+	return "", ""
+}
+
+var restartPolicy = regexp.MustCompile(`^(no|always|unless-stopped|on-failure(:\d+)?)$`)
+
+func checkRestart(value string) (string, string) {
+	if restartPolicy.MatchString(value) {
+		return "", ""
+	}
+	if value == "false" {
+		return "restart: no is false in YAML", `write restart: "no"`
+	}
+	return fmt.Sprintf("restart policy %q is not known", value), `"no", always, on-failure, on-failure:3 or unless-stopped`
+}
+
+var pullPolicy = regexp.MustCompile(`^(always|never|missing|if_not_present|build|refresh|daily|weekly|every_.+)$`)
+
+func checkPullPolicy(value string) (string, string) {
+	if pullPolicy.MatchString(value) {
+		return "", ""
+	}
+	return fmt.Sprintf("pull policy %q is not known", value), "always, never, missing, build, daily, weekly or every_12h"
+}
+
+func checkMode(value string) (string, string) {
+	switch value {
+	case "", "replicated", "global", "replicated-job":
+		return "", ""
+	case "global-job":
+		return "mode global-job is not carried: Kubernetes has no job that runs once on every node", "write mode: replicated-job"
+	}
+	return fmt.Sprintf("mode %q is not known", value), "replicated, global or replicated-job"
+}
