@@ -107,10 +107,10 @@ func (rs *resolver) attributes(t *task, parents []string) map[string]string {
 	a["add-hosts"] = extraHosts(c.ExtraHosts)
 	a["ulimit"] = ulimits(r)
 	next := 0
-	for _, n := range r.contexts {
+	for i, n := range r.contexts {
 		switch {
 		case n.dir != "":
-			a["context:"+n.name] = "local:" + n.name
+			a["context:"+n.name] = "local:" + mountName(i)
 		case n.owner != "":
 			a["context:"+n.name] = "docker-image://" + parents[next]
 			next++
@@ -147,6 +147,9 @@ func ulimits(r *recipe) string {
 	return strings.Join(out, ",")
 }
 
+// mountName is what the folder of the nth additional context is called between the builder and us.
+func mountName(n int) string { return fmt.Sprintf("context-%d", n) }
+
 // mounts are the folders the builder may ask for. The ignore file is applied by the frontend, which reads it itself.
 func (r *recipe) mounts(o *buildkit.SolveOpt) (cleanup func(), err error) {
 	cleanup = func() {}
@@ -163,9 +166,9 @@ func (r *recipe) mounts(o *buildkit.SolveOpt) (cleanup func(), err error) {
 		dockerfileDir = tmp
 	}
 	dirs := map[string]string{contextMount: r.config.Context, dockerfileMount: dockerfileDir}
-	for _, c := range r.contexts {
+	for i, c := range r.contexts {
 		if c.dir != "" {
-			dirs[c.name] = c.dir
+			dirs[mountName(i)] = c.dir
 		}
 	}
 	o.LocalMounts = map[string]fsutil.FS{}

@@ -3,12 +3,14 @@ package image
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 
-	buildkit "github.com/moby/buildkit/client"
-
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/log"
 	"github.com/containerd/platforms"
+	buildkit "github.com/moby/buildkit/client"
+	"github.com/sirupsen/logrus"
 
 	"github.com/perch-k8s/perch/internal/fault"
 )
@@ -57,4 +59,11 @@ func (s Store) builder(ctx context.Context) (*buildkit.Client, error) {
 		return nil, fmt.Errorf("builder: %w", err)
 	}
 	return c, nil
+}
+
+// quiet keeps the client libraries from writing to stderr, which is the user's: what they have to say is in the errors.
+func quiet(ctx context.Context) context.Context {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	return log.WithLogger(ctx, logrus.NewEntry(l))
 }

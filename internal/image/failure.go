@@ -9,6 +9,8 @@ import (
 
 	gateway "github.com/moby/buildkit/frontend/gateway/pb"
 	solver "github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/util/grpcerrors"
+	"google.golang.org/grpc/codes"
 
 	"github.com/perch-k8s/perch/internal/fault"
 )
@@ -36,8 +38,14 @@ func (r *recipe) explain(ctx context.Context, err error, m *meter) error {
 		if exit.ExitCode == 137 {
 			out.Hint = "it was killed, most likely for want of memory"
 		}
+	case grpcerrors.Code(err) == codes.Unavailable:
+		out.Err = fmt.Errorf("service %q: the node's builder is gone: %s", r.owner, last(plainText(err)))
+		out.Hint = "try again: it starts anew by itself"
 	default:
 		out.Err = fmt.Errorf("service %q: %s%s", r.owner, where, strings.TrimPrefix(plainText(err), "failed to solve: "))
+	}
+	if strings.Contains(err.Error(), "no space left on device") {
+		out.Hint = "free some disk space, then try again"
 	}
 	return out
 }

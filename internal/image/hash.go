@@ -46,7 +46,7 @@ func (r *recipe) contentHash(ctx context.Context, parents []string) (string, err
 			continue
 		}
 		fmt.Fprintf(h, "context %q\n", c.name)
-		if err := hashDir(ctx, h, c.dir, nil); err != nil {
+		if err := hashDir(ctx, h, c.dir, c.ignore); err != nil {
 			return "", r.fault("", "%w", err)
 		}
 	}

@@ -13,6 +13,37 @@ import (
 	"github.com/containerd/errdefs"
 )
 
+// made is what the store has of one tag: the images of earlier builds, and the name the next one would get.
+type made struct {
+	images []madeImage // oldest first
+	inputs string      // what the recipe at hand would say
+	next   string
+}
+
+type madeImage struct {
+	*Image
+	inputs string // the plain settings it was made with
+}
+
+// inputsLabel is on the images we build; a tag that is a mere commit does not say which folder of it was built.
+const inputsLabel = "perch.dev/inputs"
+
+// current is the newest image that was made with these inputs.
+func (m made) current() *Image {
+	if n := len(m.images); n > 0 && m.images[n-1].inputs == m.inputs {
+		return m.images[n-1].Image
+	}
+	return nil
+}
+
+// foreseen is the image that a build would give.
+func (m made) foreseen() *Image {
+	if i := m.current(); i != nil {
+		return i
+	}
+	return &Image{Ref: m.next, Built: true}
+}
+
 // made finds the images of r with this tag. A build that was asked for although the tag was there may give another
 // image than before (a newer base, --no-cache): it then has the tag with .2, .3, … behind it, or pods would not be
 // replaced.

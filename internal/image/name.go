@@ -8,22 +8,26 @@ import (
 	"github.com/perch-k8s/perch/internal/fault"
 )
 
-// normalize is name as the CRI knows it: with its domain and, when it has neither tag nor digest, with :latest.
+// normalize is name as the CRI knows it: with its domain, and with either a tag or a digest. A name with neither gets
+// :latest, one with both loses its tag.
 func normalize(name string) (string, error) {
-	named, err := parseName(name)
+	named, err := reference.ParseDockerRef(name)
 	if err != nil {
-		return "", err
+		return "", nameFault(name, err)
 	}
-	return reference.TagNameOnly(named).String(), nil
+	return named.String(), nil
 }
 
 func parseName(name string) (reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
-		return nil, fault.New(fault.Build, "image names look like name:tag or registry.example/name:tag, in lower case",
-			"image %q: %w", name, err)
+		return nil, nameFault(name, err)
 	}
 	return named, nil
+}
+
+func nameFault(name string, err error) error {
+	return fault.New(fault.Build, "image names look like name:tag or registry.example/name:tag, in lower case", "image %q: %w", name, err)
 }
 
 // familiar is a full name as users write it: without the default domain.

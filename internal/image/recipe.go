@@ -22,6 +22,7 @@ import (
 
 const (
 	defaultDockerfile = "Dockerfile"
+	ignoreFile        = ".dockerignore"
 	servicePrefix     = "service:"
 )
 
@@ -44,10 +45,11 @@ type recipe struct {
 
 // namedContext is one entry of additional_contexts.
 type namedContext struct {
-	name  string
-	dir   string // a folder, or
-	image string // an image's name, or
-	owner string // the service whose image it is
+	name   string
+	dir    string // a folder, or
+	image  string // an image's name, or
+	owner  string // the service whose image it is
+	ignore []string
 }
 
 // newRecipe checks what w's build needs to be on disk.
@@ -134,27 +136,31 @@ func (r *recipe) findDockerfile() error {
 }
 
 // readIgnore finds the ignore file as BuildKit does: DOCKERFILE.dockerignore before the context's own.
-func (r *recipe) readIgnore() error {
-	candidates := []string{filepath.Join(r.config.Context, ".dockerignore")}
+func (r *recipe) readIgnore() (err error) {
 	if r.dockerfile != "" {
-		candidates = append([]string{r.dockerfile + ".dockerignore"}, candidates...)
+		if r.ignore, err = ignorePatterns(r.dockerfile + ignoreFile); err != nil || r.ignore != nil {
+			return err
+		}
 	}
-	for _, name := range candidates {
-		f, err := os.Open(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return r.fault("", "%w", err)
-		}
-		r.ignore, err = ignorefile.ReadAll(f)
-		f.Close()
-		if err != nil {
-			return r.fault("", "%s: %w", name, err)
-		}
-		return nil
+	r.ignore, err = ignorePatterns(filepath.Join(r.config.Context, ignoreFile))
+	return err
+}
+
+// ignorePatterns is nil when there is no such file.
+func ignorePatterns(name string) ([]string, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	return nil
+	if err != nil {
+		return nil, fault.New(fault.Build, "", "%w", err)
+	}
+	defer f.Close()
+	patterns, err := ignorefile.ReadAll(f)
+	if err != nil {
+		return nil, fault.New(fault.Build, "", "%s: %w", name, err)
+	}
+	return append([]string{}, patterns...), nil
 }
 
 func (r *recipe) findContexts() error {
@@ -173,6 +179,11 @@ func (r *recipe) findContexts() error {
 			if info, err := os.Stat(value); err != nil || !info.IsDir() {
 				return r.fault("check build.additional_contexts in the Compose file", "additional context %q: %s is not a folder", name, value)
 			}
+			patterns, err := ignorePatterns(filepath.Join(value, ignoreFile))
+			if err != nil {
+				return err
+			}
+			c.ignore = patterns
 		}
 		r.contexts = append(r.contexts, c)
 	}

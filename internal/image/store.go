@@ -43,6 +43,7 @@ type Stored struct {
 
 // List is every image with a name, sorted by name.
 func (s Store) List(ctx context.Context) ([]Stored, error) {
+	ctx = quiet(ctx)
 	cl, err := s.dial()
 	if err != nil {
 		return nil, err
@@ -72,6 +73,7 @@ func (s Store) List(ctx context.Context) ([]Stored, error) {
 // Load puts the images of an archive into the store and unpacks them, and returns their names as users write them,
 // sorted. The archive is what `docker save` writes or an OCI layout, as tar, plain or compressed.
 func (s Store) Load(ctx context.Context, archive io.Reader) ([]string, error) {
+	ctx = quiet(ctx)
 	cl, err := s.dial()
 	if err != nil {
 		return nil, err
