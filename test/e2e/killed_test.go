@@ -1,0 +1,101 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// testKilled kills parts of the node by kill -9 while the application serves.
+func testKilled(t *testing.T, a *app) {
+	a.ensure(t)
+	for _, role := range []string{"kubernetes", "containerd"} {
+		t.Run(role, func(t *testing.T) {
+			shape, pods := a.node.shape(t, a.namespace), a.node.podIDs(t, a.namespace)
+			s := startStream(t, a.url())
+			old := a.node.part(t, role)
+			old.kill(t)
+			eventually(t, 20*time.Second, role+" runs again", func(context.Context) error {
+				for _, p := range a.node.inside() {
+					if p.is(role) && p.pid != old.pid {
+						return nil
+					}
+				}
+				return fmt.Errorf("it does not")
+			})
+			began := time.Now()
+			eventually(t, 30*time.Second, "the API answers and the node is ready", func(ctx context.Context) error {
+				return a.node.nodeReady(ctx)
+			})
+			t.Logf("ready again %s after it ran again", time.Since(began).Round(time.Millisecond))
+			// A new pod shows that all of it works again.
+			a.node.perch(t, "", "kubectl", "delete", "pod", "-n", a.namespace, "-l", "app.kubernetes.io/name=web", "--field-selector=metadata.name="+a.node.ready(t, a.namespace, "web", 3)[0], "--wait=false")
+			a.settled(t)
+			s.noneFailed(t)
+			if diff := cmp.Diff(shape, a.node.shape(t, a.namespace)); diff != "" {
+				t.Errorf("objects changed, -before +after:\n%s", diff)
+			}
+			kept := 0
+			for _, now := range a.node.podIDs(t, a.namespace) {
+				for _, then := range pods {
+					if now == then {
+						kept++
+					}
+				}
+			}
+			if kept < len(pods)-1 {
+				t.Errorf("pods were touched, -before +after:\n%s", cmp.Diff(pods, a.node.podIDs(t, a.namespace)))
+			}
+		})
+	}
+}
+
+// nodeReady says whether the node reported itself in the last seconds.
+func (n *node) nodeReady(ctx context.Context) error {
+	list, err := n.api.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, one := range list.Items {
+		for _, c := range one.Status.Conditions {
+			if c.Type == "Ready" && c.Status == "True" {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("the node is not ready")
+}
+
+// part is the node's process of that role.
+func (u *user) part(t *testing.T, role string) hostProcess {
+	t.Helper()
+	var found []hostProcess
+	for _, p := range u.inside() {
+		if p.is(role) {
+			found = append(found, p)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("there are %d processes %s: %v", len(found), role, found)
+	}
+	return found[0]
+}
+
+// kill is kill -9.
+func (p hostProcess) kill(t *testing.T) {
+	t.Helper()
+	pid, err := strconv.Atoi(p.pid)
+	if err != nil || pid <= 1 || pid == os.Getpid() {
+		t.Fatalf("%s is nothing to kill", p.pid)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestMachineRefused starts a cluster where none can run. All that is missing must be said before anything is changed.
+func TestMachineRefused(t *testing.T) {
+	u := newUser(t, "e2e-refused")
+	before := u.mustLook(t)
+	u.program = u.reachableProgram(t)
+	nothing := filepath.Join(u.dir, "nothing")
+	if err := os.Mkdir(nothing, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		with command
+		says []string
+	}{
+		{"not root", command{as: &syscall.Credential{Uid: 65534, Gid: 65534}}, []string{"root", "hint: ", "sudo"}},
+		{"no nft", command{env: []string{"PATH=" + nothing}}, []string{"nft", "hint: ", "apt-get install nftables"}},
+		{"a path too long for sockets", command{env: []string{"PERCH_STATE_DIR=" + filepath.Join(u.state, strings.Repeat("long", 25))}}, []string{"too long", "hint: ", "PERCH_STATE_DIR"}},
+		{"a name that is none", command{env: []string{"PERCH_CLUSTER=Not_A_Name"}}, []string{"Not_A_Name", "hint: "}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.with.args = []string{"cluster", "start"}
+			r := u.exec(t.Context(), c.with)
+			u.leavesNothing(t, before, nil)
+			u.leavesNoFiles(t)
+			if r.code != 1 && r.code != 2 {
+				t.Errorf("wanted exit code 1 or 2: %s", r)
+			}
+			wantText(t, r.stderr, append(c.says, "error: ")...)
+		})
+	}
+	t.Run("up is refused as well", func(t *testing.T) {
+		p := u.project(t, "app", map[string]string{"compose.yaml": "services:\n  web:\n    image: busybox:1.36\n"})
+		r := u.want(t, 1, command{dir: p.dir, args: []string{"up", "-d"}, env: []string{"PATH=" + nothing}})
+		wantText(t, r.stderr, "nft", "hint: ")
+		u.leavesNothing(t, before, nil)
+	})
+}
+
+// reachableProgram is bin/perch in a folder that every user can get to.
+func (u *user) reachableProgram(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(u.dir, "perch")
+	if err := os.Link(u.program, path); err == nil {
+		return path
+	}
+	data, err := os.ReadFile(u.program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// mountSmall puts a file system of that size in memory where the state folder is to be, and takes it away at the end.
+func (u *user) mountSmall(t *testing.T, size string) {
+	t.Helper()
+	if err := os.MkdirAll(u.state, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", u.state, "tmpfs", 0, "size="+size); err != nil {
+		t.Fatalf("a small file system: %v", err)
+	}
+}
+
+func (u *user) unmountSmall(t *testing.T) {
+	t.Helper()
+	if err := syscall.Unmount(u.state, 0); err != nil {
+		t.Errorf("unmount %s: %v", u.state, err)
+	}
+}
+
+// TestDiskTooSmall: a full disk is seen before anything is written.
+func TestDiskTooSmall(t *testing.T) {
+	u := newUser(t, "e2e-small")
+	u.mountSmall(t, "64m")
+	defer u.unmountSmall(t)
+	before := u.mustLook(t)
+	r := u.want(t, 1, command{args: []string{"cluster", "start"}})
+	u.leavesNothing(t, before, nil)
+	u.leavesNoFiles(t)
+	wantText(t, r.stderr, "error: ", "full", "hint: ", "PERCH_STATE_DIR")
+}
+
+// TestDiskFull fills the disk under a running cluster: what needs space fails and says so, the cluster lives on, and
+// works again when there is space.
+func TestDiskFull(t *testing.T) {
+	u := newUser(t, "e2e-full")
+	u.mountSmall(t, "1300m")
+	defer u.unmountSmall(t)
+	u.perch(t, "", "cluster", "start")
+	defer u.perch(t, "", "cluster", "delete", "--yes") // before its file system goes
+	n := u.connect(t)
+	images := archives(t, u.root, "busybox:1.36", "postgres:15")
+	u.perch(t, "", "image", "load", images[0])
+	filler := filepath.Join(u.state, "filler")
+	fill(t, filler, 48<<20)
+	t.Run("loading an image says why it fails", func(t *testing.T) {
+		r := u.want(t, 1, command{args: []string{"image", "load", images[1]}})
+		wantText(t, r.stderr, "error: ", "no space left on device", "hint: ")
+	})
+	t.Run("a build says why it fails", func(t *testing.T) {
+		p := u.project(t, "big", map[string]string{
+			"compose.yaml": "services:\n  web:\n    build: .\n",
+			"Dockerfile":   "FROM busybox:1.36\nRUN dd if=/dev/zero of=/big bs=1M count=500\n",
+		})
+		r := u.want(t, 10, command{dir: p.dir, args: []string{"up", "-d"}})
+		wantText(t, r.stderr, "error: ", "No space left on device")
+		if n.namespaceExists(t, "big") {
+			t.Error("something was deployed")
+		}
+	})
+	t.Run("the cluster lives on", func(t *testing.T) {
+		if err := n.nodeReady(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("with space again all is well", func(t *testing.T) {
+		u.perch(t, "", "image", "load", images[1])
+		p := u.project(t, "well", map[string]string{"compose.yaml": "services:\n  web:\n    image: busybox:1.36\n    command: httpd -f\n    expose: [\"80\"]\n    stop_grace_period: 1s\n"})
+		p.up(t)
+		n.ready(t, "well", "web", 1)
+	})
+}
+
+// fill writes a file that leaves only so many bytes free.
+func fill(t *testing.T, path string, leave int64) {
+	t.Helper()
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(filepath.Dir(path), &fs); err != nil {
+		t.Fatal(err)
+	}
+	free := int64(fs.Bavail)*fs.Bsize - leave //nolint:gosec // a disk's blocks fit
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	if err := syscall.Fallocate(int(file.Fd()), 0, 0, free); err != nil {
+		t.Fatalf("fill %s with %d bytes: %v", path, free, err)
+	}
+}

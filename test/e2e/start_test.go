@@ -1,0 +1,120 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// TestStartInterrupted ends `perch cluster start` by Ctrl-C at several moments: nothing must be left, and the next start
+// must work.
+func TestStartInterrupted(t *testing.T) {
+	u := newUser(t, "e2e-ctrl-c")
+	before := u.mustLook(t)
+	for _, moment := range []struct {
+		name  string
+		there func() error
+	}{
+		{"the control socket is there", func() error { return exists(filepath.Join(u.folder(), "run", "node.sock")) }},
+		{"containerd answers", func() error { return exists(filepath.Join(u.folder(), "run", "containerd.sock")) }},
+		{"Kubernetes starts", func() error { return u.runs("node kubernetes") }},
+	} {
+		t.Run("when "+moment.name, func(t *testing.T) {
+			start := u.start(t, command{args: []string{"cluster", "start"}})
+			eventually(t, 30*time.Second, moment.name, func(context.Context) error { return moment.there() })
+			seen := u.inside()
+			start.interrupt(t)
+			r := start.endWithin(t, 60*time.Second)
+			u.leavesNothing(t, before, seen)
+			if r.code != 130 {
+				t.Errorf("it ended with %s", r)
+			}
+			wantText(t, r.stderr, "interrupted")
+			u.want(t, 15, command{args: []string{"cluster", "status"}})
+		})
+	}
+	t.Run("the next start works", func(t *testing.T) {
+		u.perch(t, "", "cluster", "start")
+		if err := u.connect(t).nodeReady(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("delete leaves nothing", func(t *testing.T) {
+		seen := u.inside()
+		u.perch(t, "", "cluster", "delete", "--yes")
+		u.deleted(t, before, seen)
+	})
+}
+
+func exists(path string) error {
+	_, err := os.Stat(path)
+	return err
+}
+
+// TestSupervisorKilled kills the process on the host that everything hangs on. Its sandbox must end with it; the locks and
+// files that it left must not be in the way of the next start, nor of delete.
+func TestSupervisorKilled(t *testing.T) {
+	u := newUser(t, "e2e-kill-9")
+	before := u.mustLook(t)
+	u.perch(t, "", "cluster", "start")
+	u.perch(t, "", "kubectl", "create", "configmap", "kept", "--from-literal=a=b")
+	dead := func(t *testing.T) {
+		t.Helper()
+		inside := u.inside()
+		for _, p := range inside {
+			if p.supervisesOf(u) {
+				p.kill(t)
+			}
+		}
+		eventually(t, 10*time.Second, "the sandbox has ended too", func(context.Context) error {
+			for _, p := range inside {
+				if p.alive() {
+					return fmt.Errorf("%s is still there", p)
+				}
+			}
+			return nil
+		})
+	}
+	t.Run("status says so", func(t *testing.T) {
+		dead(t)
+		u.want(t, 15, command{args: []string{"cluster", "status"}})
+	})
+	t.Run("the next start has everything", func(t *testing.T) {
+		u.perch(t, "", "cluster", "start")
+		if _, err := u.connect(t).api.CoreV1().ConfigMaps("default").Get(t.Context(), "kept", metav1.GetOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("stop cleans up after it", func(t *testing.T) {
+		dead(t)
+		u.perch(t, "", "cluster", "stop")
+		u.leavesNothing(t, before, nil)
+	})
+	t.Run("delete leaves nothing", func(t *testing.T) {
+		u.perch(t, "", "cluster", "start")
+		dead(t)
+		u.perch(t, "", "cluster", "delete", "--yes")
+		u.deleted(t, before, nil)
+	})
+}
+
+// TestTwoClusters runs one cluster beside another: neither may notice.
+func TestTwoClusters(t *testing.T) {
+	one, two := newUser(t, "e2e-one"), newUser(t, "e2e-two")
+	one.perch(t, "", "cluster", "start")
+	two.perch(t, "", "cluster", "start")
+	two.perch(t, "", "cluster", "delete", "--yes")
+	n := one.connect(t)
+	if err := n.nodeReady(t.Context()); err != nil {
+		t.Error(err)
+	}
+	n.load(t, "busybox:1.36")
+	p := n.project(t, "one", map[string]string{"compose.yaml": "services:\n  web:\n    image: busybox:1.36\n    command: httpd -f\n    expose: [\"80\"]\n    stop_grace_period: 1s\n"})
+	p.up(t)
+	n.ready(t, "one", "web", 1)
+}
