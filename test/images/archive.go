@@ -122,9 +122,9 @@ func assemble(layerFile string, config v1.Config) (v1.Image, error) {
 		return nil, err
 	}
 	return mutate.ConfigFile(image, &v1.ConfigFile{
-		OS: "linux", Architecture: runtime.GOARCH, Created: v1.Time{Time: mtime}, Config: config,
+		OS: "linux", Architecture: runtime.GOARCH, Created: v1.Time{Time: mtime()}, Config: config,
 		RootFS:  v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{plain.hash}},
-		History: []v1.History{{Created: v1.Time{Time: mtime}, CreatedBy: "go run ./test/images"}},
+		History: []v1.History{{Created: v1.Time{Time: mtime()}, CreatedBy: "go run ./test/images"}},
 	})
 }
 

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// mtime of every file, so that the same inputs make the same bytes.
-var mtime = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+// mtime is that of every file, so that the same inputs make the same bytes.
+func mtime() time.Time { return time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // layer writes one tar. A path is written once: what is added first stays, so an image's own files come before its
 // packages. Folders above a path are added when they are missing.
@@ -32,14 +32,12 @@ func newLayer(w io.Writer, skip func(string) bool) *layer {
 	return &layer{tar: tar.NewWriter(w), seen: map[string]bool{}, skip: skip}
 }
 
-// mergedUsr are the folders that are links into /usr on every Debian since 12.
-var mergedUsr = []string{"bin", "lib", "lib32", "lib64", "libx32", "sbin"}
-
-// place is where a package's path ends up: below /usr for the folders of mergedUsr.
+// place is where a package's path ends up, without leading slash: below /usr for the folders that are links into it on
+// every Debian since 12.
 func place(name string) string {
 	name = strings.Trim(path.Clean("/"+name), "/")
 	first, _, _ := strings.Cut(name, "/")
-	if slices.Contains(mergedUsr, first) {
+	if slices.Contains([]string{"bin", "lib", "lib32", "lib64", "libx32", "sbin"}, first) {
 		return "usr/" + name
 	}
 	return name
@@ -55,7 +53,7 @@ func (l *layer) header(h *tar.Header) (bool, error) {
 		}
 	}
 	l.seen[h.Name] = true
-	h.ModTime, h.AccessTime, h.ChangeTime = mtime, time.Time{}, time.Time{}
+	h.ModTime, h.AccessTime, h.ChangeTime = mtime(), time.Time{}, time.Time{}
 	h.Uname, h.Gname, h.PAXRecords, h.Format = "", "", nil, tar.FormatUnknown
 	return true, l.tar.WriteHeader(h)
 }

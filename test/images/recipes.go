@@ -200,22 +200,14 @@ func skipGo(name string) bool {
 		strings.HasPrefix(rest, "src/cmd/") || path.Base(rest) == "testdata" || strings.HasSuffix(rest, "_test.go")
 }
 
-// goInputs finds the Go whose version the image's tag names, and this machine's settings for where modules come from.
+// goInputs finds a Go of the release that the image's tag names, and this machine's settings for where modules come from.
 func goInputs(ctx context.Context, image string) (inputs, error) {
 	_, wanted, _ := strings.Cut(image, ":")
-	version, err := output(ctx, nil, "go", "env", "GOVERSION")
+	version, root, err := goOfRelease(ctx, wanted)
 	if err != nil {
 		return inputs{}, err
 	}
-	version = strings.TrimSpace(version)
-	if version != "go"+wanted && !strings.HasPrefix(version, "go"+wanted+".") {
-		return inputs{}, fmt.Errorf("this machine has %s: set GOTOOLCHAIN to a release of go%s", version, wanted)
-	}
-	root, err := output(ctx, nil, "go", "env", "GOROOT")
-	if err != nil {
-		return inputs{}, err
-	}
-	in := inputs{goDir: filepath.Clean(strings.TrimSpace(root))}
+	in := inputs{goDir: root}
 	if in.ca, err = os.ReadFile("/etc/ssl/certs/ca-certificates.crt"); err != nil {
 		return inputs{}, fmt.Errorf("%w: apt-get install ca-certificates", err)
 	}
@@ -232,6 +224,26 @@ func goInputs(ctx context.Context, image string) (inputs, error) {
 	}
 	in.key = fmt.Sprintf("%s %s %q %x", version, in.goDir, in.goEnv, in.ca)
 	return in, nil
+}
+
+// goOfRelease is the version and the root of a Go whose version begins with release: this machine's, or else the one that
+// go.mod names, which the go command downloads as it does any toolchain.
+func goOfRelease(ctx context.Context, release string) (version, root string, err error) {
+	named, err := output(ctx, nil, "go", "list", "-m", "-f", "{{.GoVersion}}")
+	if err != nil {
+		return "", "", err
+	}
+	for _, env := range [][]string{nil, append(os.Environ(), "GOTOOLCHAIN=go"+strings.TrimSpace(named))} {
+		answer, err := output(ctx, env, "go", "env", "GOVERSION", "GOROOT")
+		if err != nil {
+			return "", "", err
+		}
+		version, root, _ = strings.Cut(strings.TrimSpace(answer), "\n")
+		if version == "go"+release || strings.HasPrefix(version, "go"+release+".") {
+			return version, filepath.Clean(root), nil
+		}
+	}
+	return "", "", fmt.Errorf("there is %s here and no go%s: set GOTOOLCHAIN to a release of it", version, release)
 }
 
 // busybox is a shell and small tools in one static program, for tests that need a container that does something simple.

@@ -79,10 +79,10 @@ docker_process_sql() {
 	PGHOST='' PGHOSTADDR='' "${query[@]}" "$@"
 }
 
-# temporary_server is reachable by its Unix socket only, so that no client comes before the scripts are through.
+# The temporary server is reachable by its Unix socket only, so that no client comes before the scripts are through.
 start_temporary_server() {
-	PGUSER="${PGUSER:-$POSTGRES_USER}" \
-		pg_ctl --pgdata="$PGDATA" --wait -o "$(printf '%q ' "$@") -c listen_addresses='' -p 5432" start
+	set -- "$@" -c listen_addresses= -p 5432
+	PGUSER="${PGUSER:-$POSTGRES_USER}" pg_ctl --pgdata="$PGDATA" --wait -o "$(printf '%q ' "$@")" start
 }
 
 stop_temporary_server() {
