@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -33,6 +34,15 @@ type Server struct {
 	completed options.CompletedOptions
 	client    *http.Client
 	url       string
+	serving   chan struct{}
+	once      sync.Once
+}
+
+// Serving is closed when the server answers requests of system:masters and of nodes, whose rights are not objects:
+// a second before the default RBAC roles are written and /readyz says ok.
+func (s *Server) Serving() <-chan struct{} {
+	s.once.Do(func() { s.serving = make(chan struct{}) })
+	return s.serving
 }
 
 // Name is "kube-apiserver".
@@ -69,8 +79,6 @@ func (s *Server) options() *options.ServerRunOptions {
 	o := options.NewServerRunOptions()
 	o.Etcd.StorageConfig.Transport.ServerList = []string{"unix://" + s.EtcdSocket}
 	o.Etcd.EncryptionProviderConfigFilepath = s.Files.Encryption()
-	// Fewer connections to a store in the same process, and no watch of its health every second: when it ends, so
-	// does the process.
 	o.GenericServerRunOptions.AdvertiseAddress = s.AdvertiseIP
 	o.SecureServing.Listener = s.Listener
 	o.SecureServing.BindAddress, o.SecureServing.BindPort = splitAddr(s.Listener.Addr())
@@ -116,24 +124,29 @@ func (s *Server) Run(ctx context.Context) error {
 	return app.Run(ctx, s.completed)
 }
 
-// Ready waits until /readyz says ok: the bootstrap roles, namespaces and priority classes are there.
+// Ready waits until it serves (see Serving). Whoever needs more asks /readyz.
 func (s *Server) Ready(ctx context.Context) error {
-	const pause = 20 * time.Millisecond
+	const pause = 10 * time.Millisecond
 	for {
-		err := s.probe(ctx)
+		err := s.probe(ctx, "/api/v1/namespaces/kube-system")
 		if err == nil {
+			s.Serving()
+			close(s.serving)
 			return nil
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return fmt.Errorf("%s/readyz: %w", s.url, err)
+			return fmt.Errorf("%s: %w", s.url, err)
 		}
 	}
 }
 
-func (s *Server) probe(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/readyz", nil)
+// Healthy asks /readyz: the default roles, namespaces and priority classes are there.
+func (s *Server) Healthy(ctx context.Context) error { return s.probe(ctx, "/readyz") }
+
+func (s *Server) probe(ctx context.Context, path string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
 	if err != nil {
 		return err
 	}

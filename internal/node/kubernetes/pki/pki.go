@@ -44,12 +44,10 @@ const (
 	Storage       = "storage"
 )
 
-// The users that our own parts are; their rights are RBAC objects of package kubernetes.
-const (
-	KubeletClientUser = "perch:kubelet-client"
-	DNSUser           = "perch:dns"
-	StorageUser       = "perch:storage"
-)
+// The parts of the control plane have names of their own, for the records, but the rights of the administrator: they
+// are one process, which holds all keys, so lesser rights would protect nothing, and RBAC roles are written only a
+// second after the API server serves. The node alone has its lesser rights, which is how it is told from the rest.
+const masters = "system:masters"
 
 const (
 	serviceAccountKey = "service-account.key"
@@ -103,7 +101,7 @@ func (r Request) leaves() []leaf {
 	node := user(Kubelet, "system:node:"+r.NodeName, "system:nodes")
 	node.ips, node.dns = []net.IP{net.IPv4(127, 0, 0, 1), r.NodeIP}, []string{r.NodeName}
 	node.usage = slices.Concat(client, server)
-	kubelet := user(KubeletClient, KubeletClientUser)
+	kubelet := user(KubeletClient, "perch:kubelet-client", masters)
 	kubelet.kubeconfig = false
 	return []leaf{
 		{
@@ -114,12 +112,12 @@ func (r Request) leaves() []leaf {
 		{name: FrontProxy, signer: FrontProxyCA, user: "front-proxy-client", usage: client},
 		kubelet,
 		node,
-		user(Admin, "perch:admin", "system:masters"),
-		user(Controllers, "system:kube-controller-manager"),
-		user(Scheduler, "system:kube-scheduler"),
-		user(Proxy, "system:kube-proxy"),
-		user(DNS, DNSUser),
-		user(Storage, StorageUser),
+		user(Admin, "perch:admin", masters),
+		user(Controllers, "system:kube-controller-manager", masters),
+		user(Scheduler, "system:kube-scheduler", masters),
+		user(Proxy, "system:kube-proxy", masters),
+		user(DNS, "perch:dns", masters),
+		user(Storage, "perch:storage", masters),
 	}
 }
 

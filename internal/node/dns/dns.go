@@ -1,0 +1,107 @@
+// Package dns answers the names of the cluster: CoreDNS with its kubernetes plugin, in this process, on the node's own
+// address, and the Service by which pods reach it. Names outside of the cluster go to one upstream, or nowhere.
+package dns
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/coredns/caddy"
+	_ "github.com/coredns/coredns/core/dnsserver" // registers the server type with caddy
+	_ "github.com/coredns/coredns/plugin/cache"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/forward"
+	_ "github.com/coredns/coredns/plugin/kubernetes"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+const port = 53
+
+// Server is cluster DNS, as a component.
+type Server struct {
+	Kubeconfig    string
+	ClusterDomain string
+	NodeIP        net.IP    // where it listens, UDP and TCP
+	ServiceIP     net.IP    // where pods ask: an address of the service network
+	Upstream      string    // host:port for names outside of the cluster; "" answers them NXDOMAIN
+	Log           io.Writer // takes its log
+	AfterStart    func()    // called once it runs: CoreDNS takes klog's process-wide logger over, and gives it back never
+
+	client  kubernetes.Interface
+	started chan struct{}
+}
+
+// Name is "dns".
+func (*Server) Name() string { return "dns" }
+
+// Init makes the client.
+func (s *Server) Init(context.Context) error {
+	s.started = make(chan struct{})
+	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	s.client, err = kubernetes.NewForConfig(config)
+	return err
+}
+
+// Run answers until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	clog.SetOutput(s.Log)
+	caddy.Quiet = true
+	objects := make(chan error, 1)
+	go func() { objects <- s.ensureObjects(ctx) }()
+	instance, err := caddy.Start(caddy.CaddyfileInput{
+		Filepath: "Corefile", Contents: []byte(s.corefile()), ServerTypeName: "dns",
+	})
+	if err != nil {
+		return err
+	}
+	defer instance.Stop()
+	s.AfterStart()
+	if err := <-objects; err != nil {
+		return err
+	}
+	close(s.started)
+	<-ctx.Done()
+	return nil
+}
+
+// Ready waits until it answers. It lets nobody wait who does not ask for it.
+func (s *Server) Ready(ctx context.Context) error {
+	select {
+	case <-s.started:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cluster DNS on %s: %w", s.NodeIP, ctx.Err())
+	}
+}
+
+// corefile is CoreDNS's configuration. A pod asks for a name outside with each of its search domains first, so the
+// cluster's own answers, also those that there is no such name, must be fast; they are not cached, since a Service
+// that was just made must be found.
+func (s *Server) corefile() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s in-addr.arpa ip6.arpa {\n", s.ClusterDomain)
+	fmt.Fprintf(&b, "\tbind %s\n\terrors\n", s.NodeIP)
+	fmt.Fprintf(&b, "\tkubernetes %s in-addr.arpa ip6.arpa {\n", s.ClusterDomain)
+	fmt.Fprintf(&b, "\t\tkubeconfig %q\n\t\tpods insecure\n\t\tttl 5\n\t\tfallthrough in-addr.arpa ip6.arpa\n\t}\n", s.Kubeconfig)
+	s.forward(&b)
+	b.WriteString("}\n")
+	fmt.Fprintf(&b, ". {\n\tbind %s\n\terrors\n", s.NodeIP)
+	s.forward(&b)
+	b.WriteString("}\n")
+	return strings.ReplaceAll(b.String(), ":53", ":"+strconv.Itoa(port))
+}
+
+func (s *Server) forward(b *strings.Builder) {
+	if s.Upstream != "" {
+		fmt.Fprintf(b, "\tcache 30\n\tforward . %s\n", s.Upstream)
+	}
+}

@@ -1,0 +1,149 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	clientset "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/kubernetes/cmd/kubelet/app"
+	"k8s.io/kubernetes/cmd/kubelet/app/options"
+	pkgkubelet "k8s.io/kubernetes/pkg/kubelet"
+	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
+
+	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
+)
+
+// kubelet is the kubelet, as a component.
+type kubelet struct {
+	always
+	config Config
+	files  pki.Files
+	gate   gate
+
+	server *options.KubeletServer
+	deps   *pkgkubelet.Dependencies
+}
+
+// Name is "kubelet".
+func (*kubelet) Name() string { return "kubelet" }
+
+// options is the whole configuration, as flags and configuration file of the kubelet would set it.
+func (k *kubelet) options() (*options.KubeletServer, error) {
+	c := k.config
+	flags := options.NewKubeletFlags()
+	flags.KubeConfig = k.files.Kubeconfig(pki.Kubelet)
+	flags.HostnameOverride = c.NodeName
+	// Without it the kubelet looks its own name up in DNS, and can lose 40 s over it.
+	flags.NodeIP = c.NodeIP
+	flags.RootDirectory = filepath.Join(c.Dir, "kubelet")
+	flags.CertDirectory = filepath.Join(c.Dir, "kubelet", "pki")
+	kc, err := options.NewKubeletConfiguration()
+	if err != nil {
+		return nil, err
+	}
+	kc.Address, kc.HealthzPort, kc.ReadOnlyPort = c.NodeIP, 0, 0
+	kc.TLSCertFile, kc.TLSPrivateKeyFile = k.files.Cert(pki.Kubelet), k.files.Key(pki.Kubelet)
+	kc.Authentication.Anonymous.Enabled = false
+	kc.Authentication.Webhook.Enabled = true
+	kc.Authentication.X509.ClientCAFile = k.files.Cert(pki.CA)
+	kc.Authorization.Mode = kubeletconfig.KubeletAuthorizationModeWebhook
+	kc.ContainerRuntimeEndpoint = "unix://" + c.ContainerdSocket
+	kc.ClusterDomain = c.ClusterDomain
+	kc.ClusterDNS = []string{c.dnsServiceIP().String()}
+	kc.ResolverConfig = c.ResolvConf
+	kc.VolumePluginDir = filepath.Join(c.Dir, "kubelet", "volume-plugins")
+	kc.MaxPods = 250
+	kc.KubeAPIQPS, kc.KubeAPIBurst = unthrottledQPS, unthrottledBurst
+
+	// The host is somebody's laptop: it may have swap, cgroup v1 and its own sysctls, and nothing is reserved.
+	kc.FailSwapOn = false
+	kc.FailCgroupV1 = false
+	kc.CgroupDriver = "cgroupfs"
+	kc.EnforceNodeAllocatable = nil
+	kc.ProtectKernelDefaults = false
+	kc.MakeIPTablesUtilChains = false
+
+	// Images are pulled side by side, and the disk is the user's: images go when it is nearly full, pods when it is full.
+	kc.SerializeImagePulls = false
+	kc.RegistryPullQPS = 0
+	kc.ImageGCHighThresholdPercent, kc.ImageGCLowThresholdPercent = 90, 85
+	kc.EvictionHard = map[string]string{
+		"memory.available": "100Mi", "nodefs.available": "3%", "imagefs.available": "3%", "nodefs.inodesFree": "2%",
+	}
+	return &options.KubeletServer{KubeletFlags: *flags, KubeletConfiguration: *kc}, nil
+}
+
+// Init computes and checks the configuration, and makes the clients that wait for the API server.
+func (k *kubelet) Init(ctx context.Context) error {
+	var err error
+	if k.server, err = k.options(); err != nil {
+		return err
+	}
+	for _, dir := range []string{k.server.RootDirectory, k.server.VolumePluginDir} {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return err
+		}
+	}
+	if err := options.ValidateKubeletServer(k.server); err != nil {
+		return err
+	}
+	if k.deps, err = app.UnsecuredDependencies(ctx, k.server, utilfeature.DefaultFeatureGate); err != nil {
+		return err
+	}
+	return k.clients()
+}
+
+// clients gives the kubelet its three clients, which it would else make itself and without the gate.
+func (k *kubelet) clients() error {
+	config, err := clientcmd.BuildConfigFromFlags("", k.server.KubeConfig)
+	if err != nil {
+		return err
+	}
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	config.QPS, config.Burst = unthrottledQPS, unthrottledBurst
+	k.gate.wrap(config)
+	http, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return err
+	}
+	client, err := clientset.NewForConfigAndClient(config, http)
+	if err != nil {
+		return err
+	}
+	heartbeat := rest.CopyConfig(config)
+	heartbeat.QPS, heartbeat.Timeout = -1, k.server.NodeStatusUpdateFrequency.Duration
+	if k.deps.HeartbeatClient, err = clientset.NewForConfig(heartbeat); err != nil {
+		return err
+	}
+	k.deps.KubeClient, k.deps.EventClient = client, client.CoreV1()
+	k.deps.OnHeartbeatFailure = http.CloseIdleConnections
+	return nil
+}
+
+// Run runs the kubelet until ctx ends. The pods stay.
+func (k *kubelet) Run(ctx context.Context) error {
+	return app.Run(ctx, k.server, k.deps, utilfeature.DefaultFeatureGate)
+}
+
+// Ready waits until the node is registered under its present address.
+func (k *kubelet) Ready(ctx context.Context) error {
+	return poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
+		node, err := k.deps.KubeClient.CoreV1().Nodes().Get(ctx, k.config.NodeName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, a := range node.Status.Addresses {
+			if a.Address == k.config.NodeIP {
+				return nil
+			}
+		}
+		return fmt.Errorf("node %s has not got the address %s yet", node.Name, k.config.NodeIP)
+	})
+}

@@ -1,0 +1,212 @@
+// Package kubernetes runs the whole of Kubernetes in one process: etcd, kube-apiserver, kube-controller-manager,
+// kube-scheduler, kubelet, kube-proxy, DNS and the provisioner of volumes, each unmodified, through its exported
+// options and Run.
+//
+// It expects a container runtime's socket, root, and a network namespace of its own; it makes no sandbox, starts no
+// other process but those of Kubernetes (nft, mount), and writes into its directories alone. It sets process-wide
+// things (the klog logger, client-go's handler of warnings), so a process has one Kubernetes and is made for it. The
+// libraries may end the process (klog.Fatal): what is on disk then is enough to start again.
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/klog/v2"
+
+	"github.com/perch-k8s/perch/internal/node/dns"
+	"github.com/perch-k8s/perch/internal/node/kubernetes/apiserver"
+	"github.com/perch-k8s/perch/internal/node/kubernetes/component"
+	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
+	"github.com/perch-k8s/perch/internal/node/storage"
+)
+
+// Config is where the node lives and what it is called. Every field without "optional" must be set.
+type Config struct {
+	Dir    string // what must survive: the store, keys, the kubelet's state. Made with 0700
+	RunDir string // sockets: may be gone after a restart. Made with 0700
+	LogDir string // one log file for each component, at most 2 x 10 MB each
+	// NodeName and NodeIP are the Node object's. NodeIP must be an IPv4 address of this network namespace; it may
+	// change from one start to the next.
+	NodeName, NodeIP     string
+	PodCIDR, ServiceCIDR string // IPv4; the .1 and .10 of ServiceCIDR are the kubernetes and the DNS Service
+	ClusterDomain        string // cluster.local
+	ContainerdSocket     string
+	APIPort              int      // the API server's port, on all addresses of the network namespace
+	DNSUpstream          string   // optional: host:port that answers names outside of the cluster
+	ResolvConf           string   // optional: resolv.conf of pods with dnsPolicy Default
+	VolumesDir           string   // the data of persistent volumes: one directory for each
+	ExtraSANs            []string // optional: further names and addresses that the API server is reached by
+}
+
+// Event is a change of one component, or, with the name "kubernetes", of the whole: that is ready when the API server,
+// the node and cluster DNS are, and the default service account exists.
+type Event = component.Event
+
+// The states of an Event.
+const (
+	Starting = component.Starting
+	Ready    = component.Ready
+	Exited   = component.Exited
+)
+
+const (
+	startTimeout = 2 * time.Minute
+	stopTimeout  = 5 * time.Second
+	// What a client may ask of the API server in a second, where clients are the node's own and share its process.
+	unthrottledQPS, unthrottledBurst = 500, 1000
+)
+
+// Run runs Kubernetes until ctx ends (it returns nil then) or a component ends, which is an error with its name. Pods
+// go on running when it returns. report is called by several goroutines.
+func Run(ctx context.Context, c Config, report func(Event)) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	// Each component applies its logging configuration; all but the first are ignored rather than refused.
+	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
+	logs := newLogs(c.LogDir)
+	defer logs.close()
+	logs.setGlobal()
+	steps, err := c.steps(logs)
+	if err != nil {
+		return err
+	}
+	return component.Run(ctx, steps, component.Options{StartTimeout: startTimeout, StopTimeout: stopTimeout}, report)
+}
+
+// AdminKubeconfig is a kubeconfig of the cluster's administrator, with its certificates in it, for a node whose Dir is
+// dir and whose API server is reached at the given URL. It is an error when no node was ever started there.
+func AdminKubeconfig(dir, server string) ([]byte, error) {
+	return pkiFiles(dir).AdminKubeconfig(server)
+}
+
+func pkiFiles(dir string) pki.Files { return pki.Files(filepath.Join(dir, "pki")) }
+
+// steps is everything in the order of its start. Parts that need nothing are prepared and started at once; those with
+// a gate are started at once as well, and their first request waits for the API server.
+func (c Config) steps(logs *logs) ([]component.Step, error) {
+	files, err := pki.Ensure(string(pkiFiles(c.Dir)), c.pkiRequest())
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp4", net.JoinHostPort("0.0.0.0", strconv.Itoa(c.APIPort)))
+	if err != nil {
+		return nil, fmt.Errorf("API server: %w", err)
+	}
+	nodeIP := net.ParseIP(c.NodeIP)
+	etcd := &apiserver.Etcd{Dir: filepath.Join(c.Dir, "etcd"), SocketDir: filepath.Join(c.RunDir, "etcd"), Log: logs.writer("etcd")}
+	api := &apiserver.Server{
+		Listener: listener, Files: files, EtcdSocket: etcd.Socket(), AdvertiseIP: nodeIP,
+		ServiceCIDR: c.ServiceCIDR, ClusterDomain: c.ClusterDomain,
+	}
+	open := gate{api.Serving()}
+	resolver := &dns.Server{
+		Kubeconfig: files.Kubeconfig(pki.DNS), ClusterDomain: c.ClusterDomain, NodeIP: nodeIP,
+		ServiceIP: c.dnsServiceIP(), Upstream: c.DNSUpstream, Log: logs.writer("dns"), AfterStart: logs.setGlobal,
+	}
+	volumes := &storage.Provisioner{Kubeconfig: files.Kubeconfig(pki.Storage), Dir: c.VolumesDir, NodeName: c.NodeName}
+	return logs.wrap([]component.Step{
+		{Component: etcd},
+		{Component: api, Needs: []string{"etcd"}},
+		{Component: &kubelet{config: c, files: files, gate: open}},
+		{Component: &controllers{files: files, podCIDR: c.PodCIDR, gate: open}},
+		{Component: &proxy{config: c, files: files, gate: open}},
+		{Component: &scheduler{files: files}, Needs: []string{"kube-apiserver"}},
+		{Component: resolver, Needs: []string{"kube-apiserver"}},
+		{Component: volumes, Needs: []string{"kube-apiserver"}},
+		{Component: &node{config: c, files: files}, Needs: []string{"kubelet", "kube-controller-manager", "kube-proxy", "kube-scheduler", "dns", "volumes"}},
+	}), nil
+}
+
+func (c Config) pkiRequest() pki.Request {
+	r := pki.Request{
+		NodeName: c.NodeName,
+		NodeIP:   net.ParseIP(c.NodeIP),
+		Server:   "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(c.APIPort)),
+		Now:      time.Now(),
+	}
+	r.ServerIPs = []net.IP{c.serviceIP(1)}
+	name := "kubernetes"
+	for _, suffix := range []string{"", ".default", ".svc", "." + c.ClusterDomain} {
+		name += suffix
+		r.ServerDNS = append(r.ServerDNS, name)
+	}
+	for _, san := range c.ExtraSANs {
+		if ip := net.ParseIP(san); ip != nil {
+			r.ServerIPs = append(r.ServerIPs, ip)
+		} else {
+			r.ServerDNS = append(r.ServerDNS, san)
+		}
+	}
+	return r
+}
+
+// check refuses what would fail later, and less clearly.
+func (c Config) check() error {
+	for _, f := range []struct{ name, value string }{
+		{"Dir", c.Dir}, {"RunDir", c.RunDir}, {"LogDir", c.LogDir}, {"VolumesDir", c.VolumesDir},
+		{"ContainerdSocket", c.ContainerdSocket},
+	} {
+		if !filepath.IsAbs(f.value) {
+			return fmt.Errorf("kubernetes: %s %q: not an absolute path", f.name, f.value)
+		}
+	}
+	if ip, err := netip.ParseAddr(c.NodeIP); err != nil || !ip.Is4() {
+		return fmt.Errorf("kubernetes: NodeIP %q: not an IPv4 address", c.NodeIP)
+	}
+	for _, cidr := range []string{c.PodCIDR, c.ServiceCIDR} {
+		if p, err := netip.ParsePrefix(cidr); err != nil || !p.Addr().Is4() {
+			return fmt.Errorf("kubernetes: %q: not an IPv4 network", cidr)
+		}
+	}
+	for _, dir := range []string{c.Dir, c.RunDir, c.LogDir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dnsServiceIP is the .10 of the service network.
+func (c Config) dnsServiceIP() net.IP { return c.serviceIP(10) }
+
+func (c Config) serviceIP(n byte) net.IP {
+	p, err := netip.ParsePrefix(c.ServiceCIDR)
+	if err != nil {
+		return nil
+	}
+	a := p.Masked().Addr().As4()
+	a[3] += n
+	return net.IP(a[:])
+}
+
+// poll repeats a check until it passes or ctx ends; the error is the check's last.
+func poll(ctx context.Context, pause time.Duration, check func(context.Context) error) error {
+	for {
+		err := check(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// always is a part that prepares nothing or is ready at once: the default for both.
+type always struct{}
+
+func (always) Init(context.Context) error  { return nil }
+func (always) Ready(context.Context) error { return nil }
+
+var _ = klog.Background
