@@ -61,7 +61,7 @@ func EnsureImage(ctx context.Context, socket, ref string, archive func() ([]byte
 	if err != nil {
 		return err
 	}
-	images, err := c.Import(ctx, bytes.NewReader(data), client.WithIndexName(ref), client.WithImageLabels(map[string]string{"io.cri-containerd.image": "managed", "io.cri-containerd.pinned": "pinned"}))
+	images, err := c.Import(ctx, bytes.NewReader(data), client.WithImageLabels(map[string]string{"io.cri-containerd.image": "managed", "io.cri-containerd.pinned": "pinned"}))
 	if err != nil {
 		return fmt.Errorf("image %s: %w", ref, err)
 	}
