@@ -22,6 +22,8 @@ func (r *reading) checkDependencies(name string, on types.DependsOnConfig, path 
 			job = true
 		}
 		switch {
+		case slices.ContainsFunc(p.Services[name].Links, func(l string) bool { return l == other || strings.HasPrefix(l, other+":") }):
+			// compose-go made a dependency of the link, which is told of by itself
 		case !on[other].Required && !job:
 		case disabled:
 			profiles := p.DisabledServices[other].Profiles

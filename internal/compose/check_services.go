@@ -18,7 +18,7 @@ func (r *reading) services() {
 	for _, name := range sortedNames(r.project.Project.Services) {
 		s := r.project.Project.Services[name]
 		path := []string{"services", name}
-		if s.Build == nil && s.Image == "" && s.Provider == nil {
+		if s.Build == nil && s.Image == "" && s.Provider == nil && !r.written("services", name) {
 			r.problem(r.at(path...), subject(path)+"neither image nor build is given", "write image: NAME or build: .")
 		}
 		r.checkBuild(s.Build, path)
@@ -36,7 +36,7 @@ func (r *reading) services() {
 	for _, name := range sortedNames(r.project.Jobs) {
 		j := r.project.Jobs[name]
 		path := []string{"jobs", name}
-		if j.Build == nil && j.Image == "" {
+		if j.Build == nil && j.Image == "" && !r.written("jobs", name) {
 			r.problem(r.at(path...), subject(path)+"neither image nor build is given", "write image: NAME or build: .")
 		}
 		if _, twice := r.project.Project.Services[name]; twice {
@@ -47,6 +47,16 @@ func (r *reading) services() {
 		r.checkDependencies(name, j.DependsOn, path)
 	}
 	r.checkCycles()
+}
+
+// written tells whether a file gives an image or a build after all: one that cannot be read was left out, and told.
+func (r *reading) written(kind, name string) bool {
+	for _, key := range []string{"image", "build"} {
+		if _, value := descendFirst(r.files, kind, name, key); value != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // ownOf is what a hook says itself: compose-go has filled in what it inherits, and that was checked with the service.
@@ -151,16 +161,16 @@ func (r *reading) checkFileMode(mode *types.FileMode, user string, path []string
 }
 
 func (r *reading) checkUser(c types.ContainerSpec, in func(...string) []string) {
-	if c.User == "" {
-		return
-	}
 	for _, part := range strings.SplitN(c.User, ":", 2) {
+		if part == "" {
+			continue
+		}
 		if _, err := strconv.ParseUint(part, 10, 31); err == nil || part == "root" {
 			continue
 		}
 		r.problem(r.at(in("user")...), fmt.Sprintf("%suser %q is a name; Kubernetes takes numbers only", subject(in()), c.User),
 			`write the number, as in "1000:1000"; id -u and id -g in the image show it`)
-		return
+		break
 	}
 	for i, group := range c.GroupAdd {
 		if _, err := strconv.ParseUint(group, 10, 31); err != nil {

@@ -116,6 +116,10 @@ func (r *reading) bind(v types.ServiceVolumeConfig, path []string) {
 	}
 	inside, err := r.insideProject(source)
 	switch {
+	case err != nil && !within(r.dir, source):
+		r.problem(at, fmt.Sprintf("%sbind mount of %s is not carried: it is outside of the project's folder", about, v.Source),
+			"use a named volume for data that the container writes, or copy what it reads into the project")
+		return
 	case os.IsNotExist(err):
 		r.problem(at, fmt.Sprintf("%sbind mount of %s: there is no such file or folder", about, r.relative(source)),
 			"use a named volume for data that the container writes")
@@ -160,8 +164,12 @@ func (r *reading) insideProject(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	rel, err := filepath.Rel(root, real)
-	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)), nil
+	return within(root, real), nil
+}
+
+func within(root, path string) bool {
+	rel, err := filepath.Rel(root, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 
 // secretFile are names of files that are not for everybody to read.

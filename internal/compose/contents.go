@@ -1,11 +1,14 @@
 package compose
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/compose-spec/compose-go/v2/dotenv"
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
@@ -42,24 +45,38 @@ func (r *reading) environments() {
 	}
 }
 
+// envFilesExist tells whether the files that a container reads variables and labels from are there and can be read.
 func (r *reading) envFilesExist(c types.ContainerSpec, path []string) bool {
 	good := true
 	for i, file := range c.EnvFiles {
-		if _, err := os.Stat(file.Path); err != nil && bool(file.Required) {
-			at := r.files.find(append(slices.Clone(path), "env_file", strconv.Itoa(i))...)
-			r.problem(at, fmt.Sprintf("%senv_file %s: %s", subject(path), r.relative(file.Path), reason(err)),
-				"create the file, or write required: false beside its path")
-			good = false
-		}
+		good = r.envFile(file.Path, bool(file.Required), path, "env_file", i) && good
 	}
 	for i, file := range c.LabelFiles {
-		if _, err := os.Stat(file); err != nil {
-			at := r.files.find(append(slices.Clone(path), "label_file", strconv.Itoa(i))...)
-			r.problem(at, fmt.Sprintf("%slabel_file %s: %s", subject(path), r.relative(file), reason(err)), "create the file")
-			good = false
-		}
+		good = r.envFile(file, true, path, "label_file", i) && good
 	}
 	return good
+}
+
+func (r *reading) envFile(file string, required bool, path []string, key string, i int) bool {
+	content, err := os.ReadFile(file)
+	switch {
+	case err != nil && !required && os.IsNotExist(err):
+		return true
+	case err != nil:
+		hint := "create the file"
+		if key == "env_file" {
+			hint = "create the file, or write required: false beside its path"
+		}
+		at := r.files.find(append(slices.Clone(path), key, strconv.Itoa(i))...)
+		r.problem(at, fmt.Sprintf("%s%s %s: %s", subject(path), key, r.relative(file), reason(err)), hint)
+		return false
+	}
+	_, err = dotenv.ParseWithLookup(bytes.NewReader(content), func(string) (string, bool) { return "", true })
+	if err != nil {
+		at := position{file: shown(r.options.WorkingDir, file, ""), order: len(r.files), line: dotenvLine(err, content)}
+		r.problem(at, fmt.Sprintf("%s of %s: %s", key, strings.TrimSuffix(subject(path), ": "), dotenvReason(err)), dotenvHint)
+	}
+	return err == nil
 }
 
 func (r *reading) relative(path string) string { return shown(r.dir, path, "") }
@@ -72,11 +89,7 @@ func (r *reading) resolveEnvironment(s types.ServiceConfig, path []string) (type
 	}
 	if err != nil {
 		at := r.files.find(append(slices.Clone(path), "env_file")...)
-		message := "a line of an env file is not understood: " + dotenvReason(err)
-		if line := dotenvLine(err); line > 0 {
-			message = fmt.Sprintf("line %d of an env file is not understood: %s", line, dotenvReason(err))
-		}
-		r.problem(at, subject(path)+message, "write NAME=value, one a line; quote values with spaces or #")
+		r.problem(at, subject(path)+"an env file is not understood: "+dotenvReason(err), dotenvHint)
 		return s, false
 	}
 	return resolved.Services[s.Name], true
@@ -128,6 +141,12 @@ func (r *reading) fileObjects() {
 			configs[s.Source] = true
 		}
 	}
+	for _, name := range sortedNames(p.Project.Secrets) {
+		r.oneSource(types.FileObjectConfig(p.Project.Secrets[name]), []string{"secrets", name}, "file: or environment:")
+	}
+	for _, name := range sortedNames(p.Project.Configs) {
+		r.oneSource(types.FileObjectConfig(p.Project.Configs[name]), []string{"configs", name}, "file:, content: or environment:")
+	}
 	for _, name := range sortedNames(secrets) {
 		if def, ok := p.Secrets[name]; ok {
 			if data, ok := r.fileObject(types.FileObjectConfig(def), []string{"secrets", name}); ok {
@@ -141,6 +160,26 @@ func (r *reading) fileObjects() {
 				p.ConfigData[name] = data
 			}
 		}
+	}
+}
+
+// oneSource checks that a secret or config says once where its content comes from.
+func (r *reading) oneSource(def types.FileObjectConfig, path []string, ways string) {
+	if bool(def.External) || def.Driver != "" {
+		return
+	}
+	given := 0
+	for _, key := range []string{"file", "environment", "content"} {
+		if _, value := descendFirst(r.files, append(slices.Clone(path), key)...); value != nil {
+			given++
+		}
+	}
+	switch given {
+	case 0:
+		r.problem(r.files.find(path...), subject(path)+"it is not said where its content comes from", "give it with "+ways)
+	case 1:
+	default:
+		r.problem(r.files.find(path...), subject(path)+"its content comes from two places", "keep one of "+ways)
 	}
 }
 

@@ -168,12 +168,11 @@ func withEnvFiles(o Options, dir string, env map[string]string, f *findings) map
 			continue
 		}
 		values, err := dotenv.ParseWithLookup(strings.NewReader(string(content)), func(name string) (string, bool) {
-			v, ok := merged[name]
-			return v, ok
+			return merged[name], true // a variable that is not set is empty, and no reason to print something
 		})
 		if err != nil {
-			at.line = dotenvLine(err)
-			f.problem(at, "env file: "+dotenvReason(err), "write NAME=value, one a line; quote values with spaces or #")
+			at.line = dotenvLine(err, content)
+			f.problem(at, "env file: "+dotenvReason(err), dotenvHint)
 			continue
 		}
 		for name, value := range values {
@@ -185,14 +184,25 @@ func withEnvFiles(o Options, dir string, env map[string]string, f *findings) map
 	return merged
 }
 
+const dotenvHint = "write NAME=value, one a line; quote values with spaces or #"
+
 var dotenvPlace = regexp.MustCompile(`line (\d+): (unexpected character "[^"]*" in variable name|unterminated quoted value)`)
 
-func dotenvLine(err error) int {
-	if m := dotenvPlace.FindStringSubmatch(err.Error()); m != nil {
-		line, _ := strconv.Atoi(m[1])
-		return line
+// dotenvLine is the line of a mistake in an env file. For a quote that is not closed, the parser counts to the end.
+func dotenvLine(err error, content []byte) int {
+	m := dotenvPlace.FindStringSubmatch(err.Error())
+	if m == nil {
+		return 0
 	}
-	return 0
+	if _, value, ok := strings.Cut(err.Error(), "unterminated quoted value "); ok {
+		for i, line := range strings.Split(string(content), "\n") {
+			if strings.HasSuffix(line, value) {
+				return i + 1
+			}
+		}
+	}
+	line, _ := strconv.Atoi(m[1])
+	return line
 }
 
 // dotenvReason is what is wrong with an env file, without the text of the line: that may be a secret.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -120,11 +121,13 @@ func cmpOr(first, second string) string {
 
 // examine checks each file by itself: its variables, and its shape along the schema.
 func (r *reading) examine() {
+	e := &examiner{
+		root: r.shape, found: &r.findings, known: map[*shape]keys{}, regexp: map[string]*regexp.Regexp{}, checks: valueChecks(),
+		met: func(a attribute) { r.attributes = append(r.attributes, a) },
+	}
 	for _, s := range r.files {
 		s.bad = map[*yaml.Node]bool{}
-		e := &examiner{root: r.shape, source: s, text: s.vars.text, found: &r.findings, bad: s.bad, met: func(a attribute) {
-			r.attributes = append(r.attributes, a)
-		}}
+		e.source, e.text, e.bad, e.visits = s, s.vars.text, s.bad, 0
 		for _, doc := range s.docs {
 			s.vars.check(s, doc, nil, &r.findings)
 			e.document(doc)

@@ -63,6 +63,9 @@ type examiner struct {
 	found  *findings
 	met    func(attribute)
 	visits int
+	known  map[*shape]keys           // what keys found out before
+	regexp map[string]*regexp.Regexp // compiled patterns of the schema
+	checks map[string]valueCheck
 	bad    map[*yaml.Node]bool // values that cannot be read; the project is made without them, to check the rest
 }
 
@@ -230,6 +233,15 @@ type keys struct {
 }
 
 func (e *examiner) keys(s *shape) keys {
+	if k, ok := e.known[s]; ok {
+		return k
+	}
+	k := e.collect(s)
+	e.known[s] = k
+	return k
+}
+
+func (e *examiner) collect(s *shape) keys {
 	k := keys{properties: map[string]*shape{}, patterns: map[string]*shape{}, required: s.Required}
 	for _, part := range s.AllOf {
 		inherited := e.keys(e.deref(part))
@@ -250,12 +262,12 @@ func (e *examiner) keys(s *shape) keys {
 }
 
 // find is the shape of the value of a key, and the step of its pattern path; nil when the key is not known.
-func (k keys) find(name string) (*shape, string) {
+func (e *examiner) find(k keys, name string) (*shape, string) {
 	if s, ok := k.properties[name]; ok {
 		return s, name
 	}
 	for _, pattern := range slices.Sorted(maps.Keys(k.patterns)) {
-		if matched, err := regexp.MatchString(pattern, name); err == nil && matched {
+		if e.matches(pattern, name) {
 			if pattern == "^x-" {
 				return new(shape), ""
 			}
@@ -272,7 +284,7 @@ func (e *examiner) mapping(n *yaml.Node, s *shape, at place) {
 	k := e.keys(s)
 	e.duplicates(n, at)
 	for key, value := range pairs(n) {
-		found, step := k.find(key.Value)
+		found, step := e.find(k, key.Value)
 		switch {
 		case found == nil && k.closed:
 			message, hint := unknownKey(key.Value, slices.Sorted(maps.Keys(k.properties)), len(k.patterns))
@@ -297,6 +309,16 @@ func (e *examiner) mapping(n *yaml.Node, s *shape, at place) {
 			e.problem(n, at, fmt.Sprintf("%q is missing", name), "")
 		}
 	}
+}
+
+// matches tells whether text has a match of a pattern of the schema.
+func (e *examiner) matches(pattern, text string) bool {
+	compiled, ok := e.regexp[pattern]
+	if !ok {
+		compiled = regexp.MustCompile(pattern) // TestSchemaIsUnderstood compiles them all
+		e.regexp[pattern] = compiled
+	}
+	return compiled.MatchString(text)
 }
 
 func (e *examiner) duplicates(n *yaml.Node, at place) {
@@ -340,12 +362,12 @@ func (e *examiner) scalar(n *yaml.Node, s *shape, at place) {
 	if err == nil && s.Maximum != nil && number > *s.Maximum {
 		e.problem(n, at, fmt.Sprintf("%s is more than %v", value, *s.Maximum), "")
 	}
-	if s.Pattern != "" && jsonType(n) == "string" {
-		if ok, err := regexp.MatchString(s.Pattern, value); err == nil && !ok {
-			e.problem(n, at, fmt.Sprintf("%q does not match %s", value, s.Pattern), "")
-		}
+	if e.value(n, value, at) || s.Pattern == "" || jsonType(n) != "string" {
+		return
 	}
-	e.value(n, value, at)
+	if !e.matches(s.Pattern, value) {
+		e.problem(n, at, fmt.Sprintf("%q does not match %s", value, s.Pattern), "")
+	}
 }
 
 func jsonType(n *yaml.Node) string {

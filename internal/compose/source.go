@@ -52,7 +52,8 @@ var (
 	yamlPlace  = regexp.MustCompile(`(?:while [a-z ]+ )?(?:at )?(?:<unknown position>: ?)?(?:line \d+(?:, column \d+)?: ?)`)
 )
 
-// yamlPosition takes the place out of a YAML error. The parser counts from 0 where the scanner counts from 1.
+// yamlPosition takes the place out of a YAML error. A scanner error tells where the thing began, counted from 1; a parser
+// error tells where its context began and then where it stopped, counted from 0.
 func (s *source) yamlPosition(err error) position {
 	at := position{file: s.shown, order: s.order}
 	text := err.Error()
@@ -60,15 +61,20 @@ func (s *source) yamlPosition(err error) position {
 	if len(lines) == 0 {
 		return at
 	}
-	at.line, _ = strconv.Atoi(lines[0][1])
+	columns := yamlColumn.FindAllStringSubmatch(text, -1)
+	which := 0
+	if strings.Contains(text, "while parsing") {
+		which = len(lines) - 1
+	}
+	at.line, _ = strconv.Atoi(lines[which][1])
 	if strings.Contains(text, "while parsing") {
 		at.line++
 	}
+	if len(columns) == len(lines) {
+		at.col, _ = strconv.Atoi(columns[which][1])
+	}
 	if last := strings.Count(strings.TrimRight(string(s.content), "\n"), "\n") + 1; at.line > last {
 		at.line = last
-	}
-	if column := yamlColumn.FindStringSubmatch(text); column != nil {
-		at.col, _ = strconv.Atoi(column[1])
 	}
 	return at
 }

@@ -12,21 +12,23 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// value checks a scalar beyond its type: what compose-go would stumble over one at a time, and without its line.
-func (e *examiner) value(n *yaml.Node, value string, at place) {
+// value checks a scalar beyond its type: what compose-go would stumble over one at a time, and without its line. It says
+// whether there was a check for it.
+func (e *examiner) value(n *yaml.Node, value string, at place) bool {
 	pattern := at.pattern
 	if rest, ok := strings.CutPrefix(pattern, hookPrefix); ok {
 		pattern = "services.*." + rest
 	} else if rest, ok := strings.CutPrefix(pattern, "jobs.*."); ok {
 		pattern = "services.*." + rest
 	}
-	check, ok := valueChecks()[pattern]
+	check, ok := e.checks[pattern]
 	if !ok || jsonType(n) == "null" {
-		return
+		return false
 	}
 	if message, hint := check(value); message != "" {
 		e.problem(n, at, message, hint)
 	}
+	return true
 }
 
 // valueCheck says what is wrong with a value, "" when nothing is.
@@ -174,7 +176,7 @@ func checkRestart(value string) (string, string) {
 	return fmt.Sprintf("restart policy %q is not known", value), `"no", always, on-failure, on-failure:3 or unless-stopped`
 }
 
-var pullPolicy = regexp.MustCompile(`^(always|never|missing|if_not_present|build|refresh|daily|weekly|every_.+)$`)
+var pullPolicy = regexp.MustCompile(`^(always|never|missing|if_not_present|build|refresh|daily|weekly|every_([0-9]+[wdhms])+)$`)
 
 func checkPullPolicy(value string) (string, string) {
 	if pullPolicy.MatchString(value) {

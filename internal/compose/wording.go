@@ -51,6 +51,9 @@ func unknownKey(key string, known []string, patterns int) (message, hint string)
 	if hint == "" && len(known) == 0 && patterns > 0 {
 		hint = "names have letters, digits, dots, hyphens and underscores"
 	}
+	if hint == "" {
+		hint = "leave it out; keys of your own begin with x-"
+	}
 	return message, hint
 }
 
