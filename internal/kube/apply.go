@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -152,4 +154,31 @@ func (c *Client) EnsureNamespace(ctx context.Context, name string, labels map[st
 			return err == nil, err
 		}
 	}
+}
+
+// Restart rolls the workloads among objs as `kubectl rollout restart` does, by a time in an annotation of their pods.
+// Objects that do not exist are passed over, as are Jobs.
+func (c *Client) Restart(ctx context.Context, objs []runtime.Object, now time.Time) error {
+	const patch = `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`
+	data := fmt.Appendf(nil, patch, now.Format(time.RFC3339Nano))
+	for _, o := range objs {
+		switch o.(type) {
+		case *appsv1.Deployment, *appsv1.StatefulSet, *appsv1.DaemonSet:
+		default:
+			continue
+		}
+		u, err := toUnstructured(o)
+		if err != nil {
+			return err
+		}
+		resource, err := c.resource(u)
+		if err != nil {
+			return err
+		}
+		_, err = resource.Patch(ctx, u.GetName(), types.MergePatchType, data, metav1.PatchOptions{FieldManager: FieldManager})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
+		}
+	}
+	return nil
 }

@@ -47,14 +47,19 @@ func StateOf(j *batchv1.Job) JobState {
 	return JobRunning
 }
 
-// RunJob brings the Job to completion and reports each line it prints as an Output event under id. When a Job of that
-// name is there already, one that is complete is left alone (nil, exit 0, no event but Same), one that runs is taken
+// RunJob brings the Job to completion and reports under id: each line it prints as Output, and its end. When a Job of that
+// name is there already, one that is complete is left alone (exit 0, event Same), one that runs is taken
 // up, and one that failed is replaced: its log is kept until then.
 //
 // err is nil only when the Job is complete. exit is the exit code of the container that decided, -1 when none ran to
 // its end. A Job whose container could not even start is deleted, so that it does not run later, unwatched; other Jobs
 // stay. Cancelling ctx leaves the Job running.
 func (c *Client) RunJob(ctx context.Context, job *batchv1.Job, r progress.Reporter, id string) (exit int, err error) {
+	defer func() {
+		if err != nil {
+			r.Report(progress.Event{ID: id, Status: progress.Failed, Text: reason(err)})
+		}
+	}()
 	namespace := orElse(job.Namespace, c.Namespace)
 	live, err := c.submit(ctx, namespace, job)
 	if err != nil {
@@ -91,9 +96,18 @@ func (c *Client) RunJob(ctx context.Context, job *batchv1.Job, r progress.Report
 	err = w.run(ctx)
 	if err == nil {
 		t.drain(drainLog)
+		r.Report(progress.Event{ID: id, Status: progress.Done, Text: "complete"})
 		return 0, nil
 	}
 	return c.endJob(ctx, live, t, err)
+}
+
+// reason is an error's text for an event, without the name of the Job, which the event has.
+func reason(err error) string {
+	if e, ok := errors.AsType[*RolloutError](err); ok {
+		return e.Text
+	}
+	return err.Error()
 }
 
 // submit makes sure that a Job of that name runs or is complete, and gives it.

@@ -1,13 +1,22 @@
 package release
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	helmstatus "helm.sh/helm/v4/pkg/release/common"
+	helmrelease "helm.sh/helm/v4/pkg/release/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -18,14 +27,40 @@ import (
 	"github.com/perch-k8s/perch/internal/progress"
 )
 
-// kubeconfig is the API server's that TestMain starts for the package.
-var kubeconfig string
+// server is the one API server of the package's tests, started by the first test that needs it, so that the pure tests
+// can be run without.
+var server = sync.OnceValues(func() (*apitest.Server, error) {
+	dir, err := os.MkdirTemp("", "perch-release-")
+	if err != nil {
+		return nil, err
+	}
+	return apitest.New(dir)
+})
 
-func TestMain(m *testing.M) { os.Exit(apitest.Main(m, &kubeconfig)) }
+// used tells TestMain that there is a server to stop.
+var used atomic.Bool
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if used.Load() {
+		if s, err := server(); err == nil {
+			err = errors.Join(s.Stop(), os.RemoveAll(filepath.Dir(s.Kubeconfig)))
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "apitest:", err)
+			}
+		}
+	}
+	os.Exit(code)
+}
 
 func connect(t *testing.T) *kube.Client {
 	t.Helper()
-	c, err := kube.Load(kube.Options{Kubeconfig: kubeconfig})
+	used.Store(true)
+	s, err := server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := kube.Load(kube.Options{Kubeconfig: s.Kubeconfig})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +84,11 @@ func shop(t *testing.T, namespace, webImage, migration string) Wanted {
 // deploy observes, compares and executes.
 func deploy(t *testing.T, c *kube.Client, w Wanted) (Plan, *recorder, error) {
 	t.Helper()
+	return deployWith(t, c, w, ExecuteOptions{Timeout: time.Minute})
+}
+
+func deployWith(t *testing.T, c *kube.Client, w Wanted, options ExecuteOptions) (Plan, *recorder, error) {
+	t.Helper()
 	o, err := Observe(t.Context(), c, w.Project, w.Namespace)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +98,7 @@ func deploy(t *testing.T, c *kube.Client, w Wanted) (Plan, *recorder, error) {
 		t.Fatal(err)
 	}
 	r := &recorder{}
-	return p, r, Execute(t.Context(), c, p, r, ExecuteOptions{Timeout: 20 * time.Second})
+	return p, r, Execute(t.Context(), c, p, r, options)
 }
 
 // statuses is "REVISION STATUS" of each release.
@@ -188,5 +228,196 @@ func TestRolloutFails(t *testing.T) {
 	}
 	if got := statuses(t, c, ns)["shop-web"]; got != "deployed" {
 		t.Errorf("the release is %s", got)
+	}
+}
+
+func TestInterruptedRelease(t *testing.T) {
+	t.Parallel()
+	c, ns := connect(t), "interrupted"
+	controllers(t, c, ns)
+	if _, _, err := deploy(t, c, shop(t, ns, "web:1", "web:1")); err != nil {
+		t.Fatal(err)
+	}
+	// What a run leaves that is killed while it waits for web.
+	h, err := newHelm(c, ns, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := h.storage(t.Context())
+	last, err := s.Last("shop-web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := *last.(*helmrelease.Release)
+	info := *killed.Info
+	killed.Version, killed.Info = 2, &info
+	killed.SetStatus(helmstatus.StatusPendingUpgrade, "Preparing upgrade")
+	if err := s.Create(&killed); err != nil {
+		t.Fatal(err)
+	}
+	dead := Holder{Host: Holder{}.orThis().Host, PID: deadPID(t)}
+	hold(t, c, ns, dead, time.Now())
+
+	p, _, err := deploy(t, c, shop(t, ns, "web:2", "web:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := p.step("upgrade web"); s.Cause != "the last deploy was interrupted" {
+		t.Errorf("cause %q", s.Cause)
+	}
+	if got := statuses(t, c, ns)["shop-web"]; got != "deployed" {
+		t.Errorf("the release is %s", got)
+	}
+}
+
+func TestLock(t *testing.T) {
+	t.Parallel()
+	c, ns := connect(t), "locked"
+	if _, err := c.EnsureNamespace(t.Context(), ns, nil); err != nil {
+		t.Fatal(err)
+	}
+	me, other := Holder{"here", 1}, Holder{"elsewhere", 7}
+	l, held, err := acquire(t.Context(), c, ns, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = acquire(t.Context(), c, ns, me)
+	if fault.KindOf(err) != fault.Locked || !strings.Contains(err.Error(), "process 7 on elsewhere") {
+		t.Errorf("error %v, want one of kind Locked that names the holder", err)
+	}
+	l.release(t.Context())
+	if held.Err() == nil {
+		t.Error("the context of a released lock goes on")
+	}
+	l, _, err = acquire(t.Context(), c, ns, me)
+	if err != nil {
+		t.Fatalf("a released lock cannot be taken: %v", err)
+	}
+	l.release(t.Context())
+
+	hold(t, c, ns, other, time.Now().Add(-lockStale))
+	l, _, err = acquire(t.Context(), c, ns, me)
+	if err != nil {
+		t.Fatalf("the lock of a dead holder cannot be taken: %v", err)
+	}
+	l.release(t.Context())
+}
+
+// hold writes the lock of a holder whose last heartbeat was then.
+func hold(t *testing.T, c *kube.Client, namespace string, h Holder, then time.Time) {
+	t.Helper()
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: lockName}}
+	stamp(lease, h, then)
+	if _, err := c.Interface.CoordinationV1().Leases(namespace).Create(t.Context(), lease, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deadPID is the ID of a process that has ended.
+func deadPID(t *testing.T) int {
+	t.Helper()
+	p := exec.Command("true")
+	if err := p.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return p.Process.Pid
+}
+
+func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	c, ns := connect(t), "at-once"
+	if _, err := c.EnsureNamespace(t.Context(), ns, nil); err != nil {
+		t.Fatal(err)
+	}
+	hold(t, c, ns, Holder{"elsewhere", 7}, time.Now())
+	_, _, err := deploy(t, c, shop(t, ns, "web:1", "web:1"))
+	if fault.KindOf(err) != fault.Locked {
+		t.Errorf("error %v, want one of kind Locked", err)
+	}
+	if got := statuses(t, c, ns); len(got) > 0 {
+		t.Errorf("releases %v came without the lock", got)
+	}
+}
+
+func TestHistoryAndPrune(t *testing.T) {
+	t.Parallel()
+	c, ns := connect(t), "history"
+	controllers(t, c, ns)
+	const deploys, kept = 6, 3
+	for i := range deploys {
+		name := fmt.Sprintf("app-env-%d", i)
+		u := unit(t, "app", deployment("app", "app:1", 1, name))
+		u.Config = []runtime.Object{settings(name, ns, "app", map[string]string{"I": fmt.Sprint(i)})}
+		w := Wanted{Project: "shop", Namespace: ns, Units: []Unit{u}}
+		p, _, err := deployWith(t, c, w, ExecuteOptions{HistoryMax: kept})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, _ := p.step("upgrade app"); i > 0 && s.Cause != "environment variable I changed" {
+			t.Errorf("cause %q", s.Cause)
+		}
+	}
+	revisions, err := revisions(t.Context(), c, ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(revisions) != kept {
+		t.Errorf("%d revisions are kept, want %d", len(revisions), kept)
+	}
+	o, err := Observe(t.Context(), c, "shop", ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range revisions {
+		if name := fmt.Sprintf("app-env-%d", r.Version-1); !hasConfig(o, name) {
+			t.Errorf("revision %d is kept, and its config %s is gone", r.Version, name)
+		}
+	}
+	if hasConfig(o, "app-env-0") || hasConfig(o, "app-env-1") {
+		t.Error("config that no revision needs is still there")
+	}
+}
+
+func hasConfig(o Observed, name string) bool {
+	_, there := o.Config[Ref{"ConfigMap", name}]
+	return there
+}
+
+func TestRemove(t *testing.T) {
+	t.Parallel()
+	c, ns := connect(t), "removed"
+	controllers(t, c, ns)
+	if _, _, err := deploy(t, c, shop(t, ns, "web:1", "web:1")); err != nil {
+		t.Fatal(err)
+	}
+	r := &recorder{}
+	if err := Remove(t.Context(), c, "shop", ns, RemoveOptions{Timeout: time.Minute}, r); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]progress.Status{
+		"service web": progress.Done, "service db": progress.Done, "service worker": progress.Done,
+		"volume db-data": progress.Same, "namespace removed": progress.Same,
+	}
+	if diff := cmp.Diff(want, r.last()); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	if db, web := r.position("service db", progress.Done), r.position("service web", progress.Done); db < web {
+		t.Error("db was removed before web, which depends on it")
+	}
+	o, err := Observe(t.Context(), c, "shop", ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.Releases)+len(o.Config)+len(o.Jobs)+len(o.Workloads) > 0 {
+		t.Errorf("left: %v %v %v %v", o.Releases, o.Config, o.Jobs, o.Workloads)
+	}
+	if len(o.Volumes) != 1 {
+		t.Errorf("volumes %v, want the one that was there", o.Volumes)
+	}
+	// Once more, with nothing there, and for a project that never was.
+	for _, namespace := range []string{ns, "never-was"} {
+		if err := Remove(t.Context(), c, "shop", namespace, RemoveOptions{}, r); err != nil {
+			t.Errorf("removing nothing in %s: %v", namespace, err)
+		}
 	}
 }

@@ -148,7 +148,11 @@ func (p *planner) unit(u *Unit) error {
 		return err
 	}
 	gate, soft := p.gate(u)
-	gate = append(gate, p.volume...)
+	mounted, err := p.mounted(u)
+	if err != nil {
+		return err
+	}
+	gate = append(gate, mounted...)
 	configured, err := p.config(u)
 	if err != nil {
 		return err
@@ -168,6 +172,7 @@ func (p *planner) unit(u *Unit) error {
 	p.add(Step{
 		ID: id, Kind: kind, Service: u.Service, Cause: cause, After: gate, Soft: soft, unit: u,
 		restart: p.staleJobs(u, in), clean: in.Status != "" && in.Status != "deployed",
+		again: kind == Upgrade && in.Status == "deployed" && in.Digest == u.Chart.Digest,
 	})
 	wait := "wait " + u.Service
 	p.add(Step{ID: wait, Kind: Wait, Service: u.Service, After: []string{id}, unit: u})
@@ -183,7 +188,7 @@ func (p *planner) settled(u *Unit, migrated []string) {
 		p.ends[u.Service] = ends{ready: id}
 		return
 	}
-	p.add(Step{ID: "unchanged " + u.Service, Kind: Unchanged, Service: u.Service, unit: u})
+	p.add(Step{ID: "unchanged " + u.Service, Kind: Unchanged, Service: u.Service, After: migrated, unit: u})
 	e := ends{}
 	if len(migrated) > 0 {
 		e = ends{started: migrated[0], ready: migrated[0]}
@@ -210,6 +215,22 @@ func (p *planner) gate(u *Unit) (hard, soft []string) {
 		}
 	}
 	return hard, soft
+}
+
+// mounted is the steps of the volumes that the service's pods mount.
+func (p *planner) mounted(u *Unit) ([]string, error) {
+	var ids []string
+	text, err := json.Marshal([]any{u.Objects, u.Migrations})
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range p.volume {
+		name := strings.TrimPrefix(id, "volume ")
+		if strings.Contains(string(text), fmt.Sprintf(`"claimName":%q`, name)) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
 // config plans the service's config objects that are not there yet.
@@ -411,7 +432,7 @@ func (p *planner) prune() error {
 		}
 		needed.Write(spec)
 	}
-	refs := p.unneeded(needed.String())
+	refs := p.unneeded(words(needed.String()))
 	if len(refs) == 0 {
 		return nil
 	}
@@ -431,17 +452,28 @@ func (p *planner) prune() error {
 	return nil
 }
 
-// unneeded is the project's config objects and finished migration Jobs whose name is not in the text.
-func (p *planner) unneeded(text string) []Ref {
+// words is everything in a text that may be the name of an object.
+func words(text string) map[string]bool {
+	found := map[string]bool{}
+	for word := range strings.FieldsFuncSeq(text, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '.'
+	}) {
+		found[word] = true
+	}
+	return found
+}
+
+// unneeded is the project's config objects and finished migration Jobs whose name is not among the needed ones.
+func (p *planner) unneeded(needed map[string]bool) []Ref {
 	var refs []Ref
 	for ref := range p.observed.Config {
-		if !strings.Contains(text, ref.Name) {
+		if !needed[ref.Name] {
 			refs = append(refs, ref)
 		}
 	}
 	for name, j := range p.observed.Jobs {
 		migration := j.Labels[kube.ComponentLabel] == "migration" && j.Labels[kube.ProjectLabel] == p.wanted.Namespace
-		if migration && kube.StateOf(j) != kube.JobRunning && !strings.Contains(text, name) {
+		if migration && kube.StateOf(j) != kube.JobRunning && !needed[name] {
 			refs = append(refs, Ref{"Job", name})
 		}
 	}

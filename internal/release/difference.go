@@ -159,6 +159,8 @@ func skipped(path []string, key string) bool {
 	switch key {
 	case "status", "creationTimestamp", "app.kubernetes.io/version", "envFrom":
 		return true
+	case "namespace":
+		return len(path) == 1 && path[0] == "metadata" // a chart does not say it
 	}
 	return false
 }

@@ -16,12 +16,12 @@ import (
 	"github.com/perch-k8s/perch/internal/progress"
 )
 
-// defaultTimeout bounds an Execute or Remove that is given none.
+// defaultTimeout is for an Execute or Remove that is given none.
 const defaultTimeout = 5 * time.Minute
 
 // ExecuteOptions say how a plan is executed.
 type ExecuteOptions struct {
-	Timeout    time.Duration // of the whole; 0 is 5 minutes
+	Timeout    time.Duration // for each migration, and for each service to become ready; 0 is 5 minutes
 	HistoryMax int           // revisions kept of each release; 0 is 10
 	Detach     bool          // do not wait for services that no other one waits for
 	Holder     Holder        // who takes the deploy lock; empty is this process
@@ -38,8 +38,6 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
-	defer cancel()
 	if !p.Changes() {
 		for _, s := range p.Steps {
 			r.Report(progress.Event{ID: "service " + s.Service, Status: progress.Same, Text: "unchanged"})
@@ -65,7 +63,7 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 	if err != nil {
 		return err
 	}
-	e := &executor{client: c, helm: h, plan: p, report: r, detach: o.Detach, done: map[string]chan struct{}{},
+	e := &executor{client: c, helm: h, plan: p, report: r, detach: o.Detach, timeout: o.Timeout, done: map[string]chan struct{}{},
 		errs: map[string]error{}, rollouts: map[string]*rollout{}}
 	return e.run(ctx)
 }
@@ -88,11 +86,12 @@ func ensureNamespace(ctx context.Context, c *kube.Client, p Plan, r progress.Rep
 var errSkipped = errors.New("not started")
 
 type executor struct {
-	client *kube.Client
-	helm   *helm
-	plan   Plan
-	report progress.Reporter
-	detach bool
+	client  *kube.Client
+	helm    *helm
+	plan    Plan
+	report  progress.Reporter
+	detach  bool
+	timeout time.Duration
 
 	mu       sync.Mutex
 	done     map[string]chan struct{} // closed when the step has ended
@@ -116,10 +115,16 @@ func (e *executor) run(ctx context.Context) error {
 	}
 	running.Wait()
 	var failed []error
+	cause := context.Cause(ctx)
 	for _, s := range e.plan.Steps {
-		if err := e.errs[s.ID]; err != nil && !errors.Is(err, errSkipped) {
-			failed = append(failed, err)
+		err := e.errs[s.ID]
+		if err == nil || errors.Is(err, errSkipped) || cause != nil && errors.Is(err, cause) {
+			continue
 		}
+		failed = append(failed, err)
+	}
+	if cause != nil {
+		failed = append(failed, cause) // once, not for each step that it ended
 	}
 	if len(failed) == 1 {
 		return failed[0]
@@ -232,13 +237,13 @@ func (e *executor) migrate(ctx context.Context, s Step) error {
 	job := s.job.DeepCopy()
 	job.Namespace = e.plan.Namespace
 	e.tell(s, progress.Working, "migrating")
-	exit, err := e.client.RunJob(ctx, job, report, id)
+	limited, cancel := context.WithTimeout(ctx, e.timeout)
+	defer cancel()
+	_, err := e.client.RunJob(limited, job, report, id)
 	if err == nil {
-		report.Report(progress.Event{ID: id, Status: progress.Done, Text: "migrated"})
 		return nil
 	}
-	if fault.KindOf(err) == fault.Unreachable || ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		report.Report(progress.Event{ID: id, Status: progress.Failed, Text: err.Error()})
+	if fault.KindOf(err) == fault.Unreachable || ctx.Err() != nil {
 		e.tell(s, progress.Failed, "not started: the migration did not end")
 		return err
 	}
@@ -248,11 +253,6 @@ func (e *executor) migrate(ctx context.Context, s Step) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		failed.Output = f.Output
 	}
-	text := err.Error()
-	if exit > 0 {
-		text = fmt.Sprintf("exited with code %d", exit)
-	}
-	report.Report(progress.Event{ID: id, Status: progress.Failed, Text: text})
 	e.tell(s, progress.Failed, "not started: its migration failed")
 	return failed
 }
@@ -286,12 +286,28 @@ func (e *executor) roll(ctx context.Context, s Step) error {
 		e.mu.Lock()
 		e.rollouts[s.Service] = ro
 		e.mu.Unlock()
-		return nil
+		return e.again(ctx, s, ro)
 	case err := <-ro.ended:
 		err = e.refused(s, err)
 		e.tell(s, progress.Failed, err.Error())
 		return err
 	}
+}
+
+// again restarts the pods of a service whose objects did not change, when that was asked for.
+func (e *executor) again(ctx context.Context, s Step, ro *rollout) error {
+	if !s.again {
+		return nil
+	}
+	err := e.client.Restart(ctx, in(e.plan.Namespace, s.unit.Objects), time.Now())
+	if err == nil {
+		return nil
+	}
+	err = e.client.Explain(fmt.Errorf("service %s: %w", s.Service, err))
+	ro.verdict <- err
+	<-ro.ended
+	e.tell(s, progress.Failed, err.Error())
+	return err
 }
 
 // refused is the error for objects that the API server did not take.
@@ -331,7 +347,9 @@ func (e *executor) wait(ctx context.Context, s Step) error {
 	ro := e.rollout(s.Service)
 	var err error
 	if !e.detach || e.awaited(s.ID) {
-		err = e.client.WaitReady(ctx, in(e.plan.Namespace, s.unit.Objects), e.report, "service "+s.Service)
+		limited, cancel := context.WithTimeout(ctx, e.timeout)
+		defer cancel()
+		err = e.client.WaitReady(limited, in(e.plan.Namespace, s.unit.Objects), e.report, "service "+s.Service)
 	}
 	past := "ready"
 	if ro != nil {

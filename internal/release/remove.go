@@ -39,13 +39,13 @@ func Remove(ctx context.Context, c *kube.Client, project, namespace string, o Re
 	if err != nil || !found.Exists {
 		return err
 	}
-	l, ctx, err := acquire(ctx, c, namespace, o.Holder.orThis())
+	l, held, err := acquire(ctx, c, namespace, o.Holder.orThis())
 	if err != nil {
 		return err
 	}
 	rm := &remover{client: c, namespace: namespace, report: r}
-	err = rm.remove(ctx, project, o)
-	l.release(ctx)
+	err = rm.remove(held, project, o)
+	l.release(ctx) // before the namespace goes, which holds the lock
 	if err != nil {
 		return c.Explain(err)
 	}

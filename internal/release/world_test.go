@@ -146,6 +146,18 @@ func (r *recorder) last() map[string]progress.Status {
 	return last
 }
 
+// position is the index of the first event about a thing with a status, -1 when there is none.
+func (r *recorder) position(id string, status progress.Status) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, e := range r.events {
+		if e.ID == id && e.Status == status {
+			return i
+		}
+	}
+	return -1
+}
+
 // controllers does in one namespace what controller-manager and kubelets would do, until the test ends: Deployments
 // become ready and Jobs complete, unless their image's name says otherwise.
 func controllers(t *testing.T, c *kube.Client, namespace string) {

@@ -1,0 +1,249 @@
+package release
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/perch-k8s/perch/internal/kube"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// planCase is one pair of what is wanted and what is there, and the plan in testdata/plan/NAME.txt.
+type planCase struct {
+	name   string
+	change func(w *Wanted, o *Observed)
+}
+
+// planCases start from a project that is installed and unchanged: web waits for db to be healthy, worker for web to
+// have started.
+func planCases(t *testing.T) []planCase {
+	t.Helper()
+	return []planCase{
+		{"unchanged", func(*Wanted, *Observed) {}},
+		{"first-install", func(w *Wanted, o *Observed) { *o = Observed{Project: "shop", Namespace: "shop"} }},
+		{"image", func(w *Wanted, o *Observed) {
+			replace(t, w, "web", deployment("web", "docker.io/library/web:2", 2, "web-env-1"))
+			w.Units[index(w, "web")].Migrations = []*batchv1.Job{job("web-pre-start-0-bbbb", "shop", "migration", "web:2")}
+		}},
+		{"environment", func(w *Wanted, o *Observed) {
+			replace(t, w, "web", deployment("web", "docker.io/library/web:1", 2, "web-env-2"))
+			w.Units[index(w, "web")].Config = []runtime.Object{
+				settings("web-env-2", "shop", "web", map[string]string{"PORT": "4001", "GREETING": "hello"}),
+			}
+		}},
+		{"replicas", func(w *Wanted, o *Observed) {
+			replace(t, w, "web", deployment("web", "docker.io/library/web:1", 3, "web-env-1"))
+		}},
+		{"object-added", func(w *Wanted, o *Observed) {
+			replace(t, w, "worker", deployment("worker", "worker:1", 1), service("worker"))
+		}},
+		{"last-failed", func(w *Wanted, o *Observed) { status(o, "shop-web", "failed") }},
+		{"interrupted", func(w *Wanted, o *Observed) { status(o, "shop-db", "pending-upgrade") }},
+		{"half-removed", func(w *Wanted, o *Observed) { status(o, "shop-db", "uninstalling") }},
+		{"workload-gone", func(w *Wanted, o *Observed) { delete(o.Workloads, Ref{"Deployment", "db"}) }},
+		{"not-ready", func(w *Wanted, o *Observed) {
+			o.Workloads[Ref{"Deployment", "db"}] = Workload{Ready: 0, Total: 1, Settled: true}
+		}},
+		{"migration-failed", func(w *Wanted, o *Observed) { o.Jobs["web-pre-start-0-aaaa"] = finished("web", batchv1.JobFailed) }},
+		{"migration-running", func(w *Wanted, o *Observed) { o.Jobs["web-pre-start-0-aaaa"] = finished("web", "") }},
+		{"orphan", func(w *Wanted, o *Observed) { w.Units = w.Units[:2] }},
+		{"orphan-removed", func(w *Wanted, o *Observed) { w.Units, w.RemoveOrphans = w.Units[:2], true }},
+		{"volume-grows", func(w *Wanted, o *Observed) { w.Volumes = []runtime.Object{claim("db-data", "shop", "2Gi")} }},
+		{"volume-shrinks", func(w *Wanted, o *Observed) { w.Volumes = []runtime.Object{claim("db-data", "shop", "512Mi")} }},
+		{"prune", func(w *Wanted, o *Observed) {
+			o.Config[Ref{"ConfigMap", "web-env-0"}] = Config{Service: "web"}
+			o.Config[Ref{"ConfigMap", "seed-env-9"}] = Config{Service: "seed"}
+			o.Jobs["web-pre-start-0-0000"] = finished("web", batchv1.JobComplete)
+			reading := finished("seed", "") // a job that runs keeps its config
+			reading.Labels[kube.ComponentLabel] = "job"
+			reading.Spec = job("seed", "shop", "job", "seed:1").Spec
+			reading.Spec.Template.Spec.Containers[0].EnvFrom = deployment("x", "x", 1, "seed-env-9").Spec.Template.Spec.Containers[0].EnvFrom
+			o.Jobs["seed-x"] = reading
+		}},
+		{"restart-dependents", func(w *Wanted, o *Observed) {
+			replace(t, w, "db", deployment("db", "postgres:19", 1))
+			w.Units[index(w, "web")].DependsOn[0].Restart = true
+		}},
+		{"soft-dependency", func(w *Wanted, o *Observed) {
+			w.Units[index(w, "web")].DependsOn[0].Required = false
+			*o = Observed{Project: "shop", Namespace: "shop", Exists: true}
+		}},
+		{"recreate", func(w *Wanted, o *Observed) { w.Recreate = true }},
+		{"job-service-failed", func(w *Wanted, o *Observed) {
+			j := job("init", "shop", "", "init:1")
+			w.Units = append(w.Units, unit(t, "init", j))
+			install(t, o, w.Units[3], "deployed")
+			o.Jobs["init"] = finished("init", batchv1.JobFailed)
+		}},
+	}
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	for _, c := range planCases(t) {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w, o := installedShop(t)
+			c.change(&w, &o)
+			plan, err := Compare(w, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := plan.String()
+			if len(plan.Orphans) > 0 {
+				got += "orphans left alone: " + strings.Join(plan.Orphans, ", ") + "\n"
+			}
+			golden(t, filepath.Join("testdata", "plan", c.name+".txt"), got)
+		})
+	}
+}
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+func TestCompareRefusesACircle(t *testing.T) {
+	t.Parallel()
+	w, o := installedShop(t)
+	w.Units[index(&w, "db")].DependsOn = []Dependency{{Service: "worker", Required: true}}
+	if _, err := Compare(w, o); !errors.Is(err, ErrCycle) {
+		t.Errorf("error %v, want ErrCycle", err)
+	}
+}
+
+func TestCausesKeepSecrets(t *testing.T) {
+	t.Parallel()
+	w, o := installedShop(t)
+	const old, fresh = "correct-horse", "battery-staple"
+	web := &w.Units[index(&w, "web")]
+	replace(t, &w, "web", deployment("web", "docker.io/library/web:1", 2, "web-secret-env-2"))
+	web.Config = append(web.Config, &corev1.Secret{StringData: map[string]string{"PASSWORD": fresh}})
+	web.Config[1].(*corev1.Secret).Name = "web-secret-env-2"
+	o.Config[Ref{"Secret", "web-env-1"}] = Config{Service: "web", Data: map[string]string{"PASSWORD": old}}
+	plan, err := Compare(w, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := plan.String()
+	if !strings.Contains(text, "environment variable PASSWORD changed") {
+		t.Errorf("the plan does not say that PASSWORD changed:\n%s", text)
+	}
+	for _, secret := range []string{old, fresh} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the plan tells a secret:\n%s", text)
+		}
+	}
+}
+
+// installedShop is a project and its state just after it was deployed.
+func installedShop(t *testing.T) (Wanted, Observed) {
+	t.Helper()
+	web := unit(t, "web", deployment("web", "docker.io/library/web:1", 2, "web-env-1"))
+	web.Config = []runtime.Object{settings("web-env-1", "shop", "web", map[string]string{"PORT": "4000"})}
+	web.Migrations = []*batchv1.Job{job("web-pre-start-0-aaaa", "shop", "migration", "web:1")}
+	web.DependsOn = []Dependency{{Service: "db", Condition: Healthy, Required: true}}
+	worker := unit(t, "worker", deployment("worker", "worker:1", 1))
+	worker.DependsOn = []Dependency{{Service: "web", Condition: Started, Required: true}}
+	w := Wanted{
+		Project: "shop", Namespace: "shop",
+		Volumes: []runtime.Object{claim("db-data", "shop", "1Gi")},
+		Units:   []Unit{web, unit(t, "db", deployment("db", "postgres:18", 1)), worker},
+	}
+	o := Observed{
+		Project: "shop", Namespace: "shop", Exists: true, Ours: true,
+		Releases:  map[string]Installed{},
+		Volumes:   map[string]resource.Quantity{"db-data": resource.MustParse("1Gi")},
+		Config:    map[Ref]Config{{"ConfigMap", "web-env-1"}: {Service: "web", Data: map[string]string{"PORT": "4000"}}},
+		Jobs:      map[string]*batchv1.Job{"web-pre-start-0-aaaa": finished("web", batchv1.JobComplete)},
+		Workloads: map[Ref]Workload{},
+	}
+	for _, u := range w.Units {
+		install(t, &o, u, "deployed")
+	}
+	return w, o
+}
+
+// install puts a unit into the snapshot as a release of one revision whose workloads are ready.
+func install(t *testing.T, o *Observed, u Unit, status string) {
+	t.Helper()
+	manifest := ""
+	for _, object := range u.Objects {
+		data, err := yaml.Marshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest += "---\n# Source: x\n" + string(data)
+		if ref, err := refOf(object); err == nil && ref.Kind == "Deployment" {
+			o.Workloads[ref] = Workload{Ready: 1, Total: 1, Settled: true}
+		}
+	}
+	o.Releases[u.Release] = Installed{
+		Name: u.Release, Service: u.Service, Project: "shop", Revision: 1, Status: status, Digest: u.Chart.Digest,
+		Manifest: manifest, kept: manifest + strings.Join(requires(&u), " "),
+	}
+}
+
+func status(o *Observed, release, status string) {
+	in := o.Releases[release]
+	in.Status = status
+	o.Releases[release] = in
+}
+
+func index(w *Wanted, service string) int {
+	for i, u := range w.Units {
+		if u.Service == service {
+			return i
+		}
+	}
+	return -1
+}
+
+// replace gives a service other objects.
+func replace(t *testing.T, w *Wanted, service string, objects ...runtime.Object) {
+	t.Helper()
+	u := &w.Units[index(w, service)]
+	fresh := unit(t, service, objects...)
+	u.Chart, u.Objects = fresh.Chart, fresh.Objects
+}
+
+func service(name string) *corev1.Service {
+	s := &corev1.Service{}
+	s.Kind, s.APIVersion, s.Name = "Service", "v1", name
+	return s
+}
+
+// finished is a migration Job of a service in the given state; "" is running.
+func finished(service string, state batchv1.JobConditionType) *batchv1.Job {
+	j := job(service, "shop", "migration", service)
+	if state != "" {
+		j.Status.Conditions = []batchv1.JobCondition{{Type: state, Status: corev1.ConditionTrue}}
+	}
+	return j
+}
