@@ -11,7 +11,8 @@ import (
 	"strings"
 
 	"github.com/coredns/caddy"
-	_ "github.com/coredns/coredns/core/dnsserver" // registers the server type with caddy
+	"github.com/coredns/coredns/core/dnsserver"
+	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/forward"
@@ -54,7 +55,7 @@ func (s *Server) Init(context.Context) error {
 // Run answers until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	clog.SetOutput(s.Log)
-	caddy.Quiet = true
+	caddy.Quiet, dnsserver.Quiet = true, true
 	objects := make(chan error, 1)
 	go func() { objects <- s.ensureObjects(ctx) }()
 	instance, err := caddy.Start(caddy.CaddyfileInput{

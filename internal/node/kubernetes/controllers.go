@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"net/netip"
 
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -16,7 +17,7 @@ import (
 type controllers struct {
 	always
 	files   pki.Files
-	podCIDR string
+	podCIDR netip.Prefix
 	gate    gate
 
 	config *config.Config
@@ -31,6 +32,8 @@ func (c *controllers) options() (*options.KubeControllerManagerOptions, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Making the flags sets some defaults that nothing else sets.
+	o.Flags(app.KnownControllers(), app.ControllersDisabledByDefault(), app.ControllerAliases())
 	o.Generic.ClientConnection.Kubeconfig = c.files.Kubeconfig(pki.Controllers)
 	o.Generic.ClientConnection.QPS, o.Generic.ClientConnection.Burst = unthrottledQPS, unthrottledBurst
 	o.Generic.LeaderElection.LeaderElect = false
@@ -38,9 +41,10 @@ func (c *controllers) options() (*options.KubeControllerManagerOptions, error) {
 	// One identity for all controllers: they share a process with the administrator's key, and a service account
 	// for each costs some 40 objects and as many requests at each start.
 	o.KubeCloudShared.UseServiceAccountCredentials = false
-	o.KubeCloudShared.ClusterCIDR = c.podCIDR
+	o.KubeCloudShared.ClusterCIDR = c.podCIDR.String()
 	o.KubeCloudShared.AllocateNodeCIDRs = true
-	o.NodeIPAMController.NodeCIDRMaskSizeIPv4 = 0 // the default: a /24 for the node
+	// The one node has the whole pod network, which is what its CNI configuration says.
+	o.NodeIPAMController.NodeCIDRMaskSize = int32(c.podCIDR.Bits())
 	o.SAController.ServiceAccountKeyFile = c.files.ServiceAccountKey()
 	o.SAController.RootCAFile = c.files.Cert(pki.CA)
 	o.CSRSigningController.ClusterSigningCertFile = c.files.Cert(pki.CA)

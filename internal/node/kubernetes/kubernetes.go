@@ -19,7 +19,6 @@ import (
 	"time"
 
 	logsapi "k8s.io/component-base/logs/api/v1"
-	"k8s.io/klog/v2"
 
 	"github.com/perch-k8s/perch/internal/node/dns"
 	"github.com/perch-k8s/perch/internal/node/kubernetes/apiserver"
@@ -117,7 +116,7 @@ func (c Config) steps(logs *logs) ([]component.Step, error) {
 		{Component: etcd},
 		{Component: api, Needs: []string{"etcd"}},
 		{Component: &kubelet{config: c, files: files, gate: open}},
-		{Component: &controllers{files: files, podCIDR: c.PodCIDR, gate: open}},
+		{Component: &controllers{files: files, podCIDR: netip.MustParsePrefix(c.PodCIDR), gate: open}},
 		{Component: &proxy{config: c, files: files, gate: open}},
 		{Component: &scheduler{files: files}, Needs: []string{"kube-apiserver"}},
 		{Component: resolver, Needs: []string{"kube-apiserver"}},
@@ -208,5 +207,3 @@ type always struct{}
 
 func (always) Init(context.Context) error  { return nil }
 func (always) Ready(context.Context) error { return nil }
-
-var _ = klog.Background

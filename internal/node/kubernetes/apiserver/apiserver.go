@@ -77,6 +77,7 @@ func (s *Server) Init(ctx context.Context) error {
 // options is the whole configuration, as kube-apiserver's flags would set it.
 func (s *Server) options() *options.ServerRunOptions {
 	o := options.NewServerRunOptions()
+	o.Flags() // making the flags sets some defaults that nothing else sets
 	o.Etcd.StorageConfig.Transport.ServerList = []string{"unix://" + s.EtcdSocket}
 	o.Etcd.EncryptionProviderConfigFilepath = s.Files.Encryption()
 	o.GenericServerRunOptions.AdvertiseAddress = s.AdvertiseIP
