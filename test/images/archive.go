@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -39,7 +40,7 @@ func stamp(debian *apt, image string, in inputs) (string, error) {
 			return "", err
 		}
 		for _, e := range entries {
-			if e.IsDir() {
+			if e.IsDir() || strings.HasSuffix(e.Name(), "_test.go") {
 				continue
 			}
 			content, err := self.ReadFile(filepath.Join(dir, e.Name()))

@@ -97,6 +97,7 @@ func basics(l *layer, user string, id int, home string) error {
 		l.folder("tmp", 0o1777, 0),
 		l.folder("root", 0o700, 0),
 		l.folder("run", 0o755, 0),
+		l.folder("dev", 0o755, 0), l.folder("proc", 0o755, 0), l.folder("sys", 0o755, 0), // what runtimes mount
 		l.link("var/run", "/run"),
 	)
 }

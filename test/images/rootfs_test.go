@@ -49,6 +49,9 @@ func entries(t *testing.T, file io.Reader) []string {
 	}
 }
 
+// ownAddress is an address of every container that is not localhost.
+const ownAddress = "192.0.2.1"
+
 // rootfs is an image that was unpacked, for running its programs in namespaces of their own. Only root can.
 type rootfs struct {
 	dir    string
@@ -143,7 +146,8 @@ func (r rootfs) start(t *testing.T, c container) *running {
 // script mounts what a runtime mounts and becomes the program. Nothing of it is seen outside its namespaces.
 func (r rootfs) script(c container) string {
 	lines := []string{
-		"set -e", "ip link set lo up", "mount --make-rprivate /", "mount -t proc proc " + r.dir + "/proc", "mount --rbind /dev " + r.dir + "/dev",
+		"set -e", "ip link set lo up", "ip address add " + ownAddress + "/32 dev lo",
+		"mount --make-rprivate /", "mount -t proc proc " + r.dir + "/proc", "mount --rbind /dev " + r.dir + "/dev",
 	}
 	targets := make([]string, 0, len(c.mounts))
 	for target := range c.mounts {
