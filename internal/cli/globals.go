@@ -86,7 +86,7 @@ func newGlobals() *globals {
 		enumFlag("color", "", "colours, `WHEN`", &g.color, ui.ColorModes),
 		boolFlag("dry-run", "", "print what would be done, and do nothing", &g.dryRun),
 		boolFlag("quiet", "q", "warnings and errors only", &g.quiet),
-		boolFlag("debug", "", "more detail in errors", &g.debug),
+		boolFlag("debug", "", "every line of builds, and what libraries log", &g.debug),
 		boolFlag("yes", "y", "answer yes to questions", &g.yes),
 		boolFlag("no-input", "", "never ask: fail instead", &g.noInput),
 	}

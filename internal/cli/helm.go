@@ -18,7 +18,8 @@ func newHelmCommand(a *app) *cobra.Command {
 		DisableFlagParsing: true,
 	}, func(ctx context.Context, args []string) error {
 		a.freeSignals()
-		return a.helm(ctx, a.helmArgs(args))
+		all := a.helmArgs(args)
+		return a.hintCluster(len(all) > len(args), a.helm(ctx, all))
 	})
 	c.ValidArgsFunction = func(cmd *cobra.Command, args []string, to string) ([]string, cobra.ShellCompDirective) {
 		return completeWith(func(out io.Writer) error {

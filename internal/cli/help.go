@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -103,11 +104,20 @@ func (a *app) writeHelp(w io.Writer, cmd *cobra.Command) {
 }
 
 func writeCommands(b *strings.Builder, parent *cobra.Command, group string) {
-	for _, c := range parent.Commands() {
+	for _, c := range inOrder(parent.Commands()) {
 		if c.GroupID == group && (c.IsAvailableCommand() || c.Name() == "help") {
 			fmt.Fprintf(b, "  %-12s %s\n", c.Name(), c.Short)
 		}
 	}
+}
+
+// inOrder sorts commands by their place; those that have none keep theirs, by name.
+func inOrder(commands []*cobra.Command) []*cobra.Command {
+	sorted := slices.Clone(commands)
+	slices.SortStableFunc(sorted, func(a, b *cobra.Command) int {
+		return strings.Compare(a.Annotations[orderKey], b.Annotations[orderKey])
+	})
+	return sorted
 }
 
 func usageLine(cmd *cobra.Command) string {

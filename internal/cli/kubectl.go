@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,7 +26,8 @@ func newKubectlCommand(a *app) *cobra.Command {
 		DisableFlagParsing: true,
 	}, func(ctx context.Context, args []string) error {
 		a.freeSignals()
-		return a.kubectl(ctx, a.kubectlArgs(args))
+		all := a.kubectlArgs(args)
+		return a.hintCluster(len(all) > len(args), a.kubectl(ctx, all))
 	})
 	c.ValidArgsFunction = func(cmd *cobra.Command, args []string, to string) ([]string, cobra.ShellCompDirective) {
 		return completeWith(func(out io.Writer) error {
@@ -40,6 +42,10 @@ func newKubectlCommand(a *app) *cobra.Command {
 
 // kubectlArgs are the arguments with our cluster's context added, unless they name a cluster themselves.
 func (a *app) kubectlArgs(args []string) []string {
+	local := []string{"config", "completion", "help", "kustomize", "options", "plugin"}
+	if len(args) == 0 || slices.Contains(local, args[0]) {
+		return args // these ask no cluster
+	}
 	added := a.clusterArgs(args, "--context", []string{"--context", "--kubeconfig", "--server", "-s", "--cluster"})
 	if n := a.globals.namespace; n != "" {
 		added = append(added, "--namespace="+n)
@@ -55,10 +61,8 @@ func (a *app) clusterArgs(args []string, contextFlag string, own []string) []str
 			break
 		}
 		name, _, _ := strings.Cut(arg, "=")
-		for _, flag := range own {
-			if name == flag {
-				return nil
-			}
+		if slices.Contains(own, name) {
+			return nil
 		}
 	}
 	added := []string{contextFlag + "=" + a.contextName()}
@@ -66,6 +70,14 @@ func (a *app) clusterArgs(args []string, contextFlag string, own []string) []str
 		added = append(added, "--kubeconfig="+a.kubeconfig())
 	}
 	return added
+}
+
+// hintCluster adds to the failure of kubectl or helm what they cannot know: that our cluster was meant, and is not there.
+func (a *app) hintCluster(added bool, err error) error {
+	if err != nil && added && !slices.Contains(a.contexts(), a.contextName()) {
+		a.note("hint: there is no context %q: perch cluster start, or name another with --context", a.contextName())
+	}
+	return err
 }
 
 // fatal is what kubectl's "print and exit" becomes here: a panic that kubectl's caller catches.

@@ -120,7 +120,7 @@ func page(c *cobra.Command) string {
 	}
 	if c.HasAvailableSubCommands() {
 		b.WriteString("\n## Commands\n\n| command | what it does |\n|---|---|\n")
-		for _, child := range c.Commands() {
+		for _, child := range inOrder(c.Commands()) {
 			if child.IsAvailableCommand() {
 				fmt.Fprintf(&b, "| [%s](%s) | %s |\n", child.CommandPath(), pageName(child), child.Short)
 			}

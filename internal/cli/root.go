@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,8 +51,8 @@ func (a *app) root() *cobra.Command {
 
 func (a *app) addAppCommands(root *cobra.Command) {
 	add(root, groupApp,
-		newUpCommand(a), newDownCommand(a), newPsCommand(a), newLogsCommand(a), newExecCommand(a), newRunCommand(a),
-		newBuildCommand(a), newConfigCommand(a))
+		newUpCommand(a), newPsCommand(a), newLogsCommand(a), newExecCommand(a), newRunCommand(a), newBuildCommand(a),
+		newConfigCommand(a), newDownCommand(a))
 }
 
 func (a *app) addMachineCommands(root *cobra.Command) {
@@ -58,12 +60,19 @@ func (a *app) addMachineCommands(root *cobra.Command) {
 }
 
 func (a *app) addToolCommands(root *cobra.Command) {
-	add(root, groupTools, newKubectlCommand(a), newHelmCommand(a), newVersionCommand(a), newCompletionCommand(a))
+	add(root, groupTools, newKubectlCommand(a), newHelmCommand(a), newCompletionCommand(a), newVersionCommand(a))
 }
 
+// orderKey is the annotation of a command that holds its place in the help text, as a number of two digits.
+const orderKey = "order"
+
+// add adds commands to a group, in the order in which the help text lists them.
 func add(root *cobra.Command, group string, commands ...*cobra.Command) {
-	for _, c := range commands {
+	for i, c := range commands {
 		c.GroupID = group
+		annotations := map[string]string{orderKey: fmt.Sprintf("%02d", i)}
+		maps.Copy(annotations, c.Annotations)
+		c.Annotations = annotations
 	}
 	root.AddCommand(commands...)
 }

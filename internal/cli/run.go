@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"github.com/perch-k8s/perch/internal/ui"
 )
@@ -76,6 +81,9 @@ func (a *app) command(c *cobra.Command, run func(ctx context.Context, args []str
 			return err
 		}
 		a.started = true
+		if !cmd.DisableFlagParsing && !a.globals.debug { // kubectl and helm have flags of their own for their logs
+			silenceLibraries()
+		}
 		return run(cmd.Context(), args)
 	}
 	a.globals.addTo(c.Flags())
@@ -92,4 +100,12 @@ func (a *app) result(r ui.Result) error {
 // say prints one line of a command's result, for people.
 func (a *app) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.env.Out, format+"\n", args...)
+}
+
+// silenceLibraries drops what libraries log by themselves: it would be written across the progress, and what matters of
+// it comes back as errors. All three loggers belong to the process; --debug leaves them alone.
+func silenceLibraries() {
+	klog.SetLogger(logr.Discard())                 // client-go
+	logrus.SetOutput(io.Discard)                   // containerd, BuildKit
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // Helm, and whoever uses package log
 }
