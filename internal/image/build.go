@@ -24,8 +24,8 @@ const (
 	dockerfileMount = "dockerfile"
 )
 
-// buildDockerfile has BuildKit build t's recipe and store it as ref.
-func (rs *resolver) buildDockerfile(ctx context.Context, t *task, ref string, parents []string) error {
+// buildDockerfile has BuildKit build t's recipe and store it under each of refs.
+func (rs *resolver) buildDockerfile(ctx context.Context, t *task, refs, parents []string) error {
 	b, err := rs.openBuilder()
 	if err != nil {
 		return err
@@ -35,7 +35,7 @@ func (rs *resolver) buildDockerfile(ctx context.Context, t *task, ref string, pa
 		FrontendAttrs: rs.attributes(t, parents),
 		SharedKey:     t.recipe.config.Context, // the builder keeps what was sent under it: only changes travel
 		Exports: []buildkit.ExportEntry{{Type: buildkit.ExporterImage, Attrs: map[string]string{
-			"name": ref, "store": "true", "unpack": "true", "compression": "uncompressed",
+			"name": strings.Join(refs, ","), "store": "true", "unpack": "true", "compression": "uncompressed",
 		}}},
 	}
 	cleanup, err := t.recipe.mounts(&o)

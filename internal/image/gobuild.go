@@ -21,8 +21,8 @@ import (
 	"github.com/perch-k8s/perch/internal/progress"
 )
 
-// buildGo compiles t's module with this machine's Go and stores it as ref, on a base of our own.
-func (rs *resolver) buildGo(ctx context.Context, t *task, ref string) error {
+// buildGo compiles t's module with this machine's Go and stores it under each of refs, on a base of our own.
+func (rs *resolver) buildGo(ctx context.Context, t *task, refs []string) error {
 	r := t.recipe
 	tmp, err := os.MkdirTemp("", "perch-go")
 	if err != nil {
@@ -46,7 +46,12 @@ func (rs *resolver) buildGo(ctx context.Context, t *task, ref string) error {
 		return r.fault("", "%w", err)
 	}
 	rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "storing"})
-	return rs.store.importImage(ctx, img, ref)
+	for _, ref := range refs { // what is there already is not sent again
+		if err := rs.store.importImage(ctx, img, ref); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // compile is `go build` as ko does it: static, and the same bytes for the same source wherever it lies.

@@ -138,7 +138,7 @@ func TestIgnoreFileOfTheDockerfileComesFirst(t *testing.T) {
 func TestPlain(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, map[string]string{"Dockerfile": "", "other": "", "lib/x": ""})
-	value := "x"
+	value, empty := "x", ""
 	tests := map[string]struct {
 		build types.BuildConfig
 		want  bool
@@ -147,6 +147,7 @@ func TestPlain(t *testing.T) {
 		"another Dockerfile": {types.BuildConfig{Dockerfile: "other"}, true},
 		"cache and secrets":  {types.BuildConfig{NoCache: true, Pull: true, CacheFrom: types.StringList{"x"}}, true},
 		"an argument":        {types.BuildConfig{Args: types.MappingWithEquals{"A": &value}}, false},
+		"an empty argument":  {types.BuildConfig{Args: types.MappingWithEquals{"A": &empty, "B": nil}}, true},
 		"a target":           {types.BuildConfig{Target: "x"}, false},
 		"inline":             {types.BuildConfig{DockerfileInline: "FROM scratch"}, false},
 		"a context":          {types.BuildConfig{AdditionalContexts: types.Mapping{"lib": filepath.Join(dir, "lib")}}, false},

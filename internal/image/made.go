@@ -36,32 +36,66 @@ func (m made) current() *Image {
 	return nil
 }
 
-// foreseen is the image that a build would give.
-func (m made) foreseen() *Image {
-	if i := m.current(); i != nil {
-		return i
+// foreseen is the images that a build would give.
+func foreseen(all []made) []*Image {
+	out := make([]*Image, len(all))
+	for i, m := range all {
+		if out[i] = m.current(); out[i] == nil {
+			out[i] = &Image{Ref: m.next, Built: true}
+		}
 	}
-	return &Image{Ref: m.next, Built: true}
+	return out
 }
 
-// made finds the images of r with this tag. A build that was asked for although the tag was there may give another
-// image than before (a newer base, --no-cache): it then has the tag with .2, .3, … behind it, or pods would not be
-// replaced.
-func (cl *client) made(ctx context.Context, r *recipe, tag string) (made, error) {
-	ref, err := withTag(r.repository, tag)
+// complete is the images when at least one of the names has a current one: the others get it too. Nil when there is
+// none.
+func (cl *client) complete(ctx context.Context, all []made) ([]*Image, error) {
+	out := make([]*Image, len(all))
+	var have *Image
+	for i, m := range all {
+		if out[i] = m.current(); out[i] != nil {
+			have = out[i]
+		}
+	}
+	if have == nil {
+		return nil, nil
+	}
+	for i, m := range all {
+		if out[i] != nil {
+			continue
+		}
+		img, err := cl.ImageService().Get(ctx, have.Ref)
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", familiar(have.Ref), err)
+		}
+		if err := cl.tag(ctx, img, m.next); err != nil {
+			return nil, err
+		}
+		named := *have
+		named.Ref = m.next
+		out[i] = &named
+	}
+	return out, nil
+}
+
+// made finds the images of a repository with this tag. A build that was asked for although the tag was there may give
+// another image than before (a newer base, --no-cache): it then has the tag with .2, .3, … behind it, or pods would
+// not be replaced.
+func (cl *client) made(ctx context.Context, repository, tag, inputs string) (made, error) {
+	ref, err := withTag(repository, tag)
 	if err != nil {
 		return made{}, err
 	}
 	filter := fmt.Sprintf("name~=%q", "^"+regexp.QuoteMeta(ref)+`(\.[0-9]+)?$`)
 	if cl.Client == nil {
-		return made{inputs: r.inputs(), next: ref}, nil
+		return made{inputs: inputs, next: ref}, nil
 	}
 	found, err := cl.ImageService().List(ctx, filter)
 	if err != nil {
 		return made{}, fmt.Errorf("image %s: %w", familiar(ref), err)
 	}
 	slices.SortFunc(found, func(a, b images.Image) int { return a.CreatedAt.Compare(b.CreatedAt) })
-	m := made{inputs: r.inputs(), next: ref}
+	m := made{inputs: inputs, next: ref}
 	taken := map[string]bool{}
 	for _, f := range found {
 		taken[f.Name] = true
@@ -80,7 +114,7 @@ func (cl *client) made(ctx context.Context, r *recipe, tag string) (made, error)
 }
 
 // keep labels the image that was just stored as m.next, or gives it up for an equal one of an earlier build.
-func (cl *client) keep(ctx context.Context, r *recipe, m made) (*Image, error) {
+func (cl *client) keep(ctx context.Context, m made) (*Image, error) {
 	i, err := cl.lookup(ctx, m.next)
 	if err != nil {
 		return nil, err
@@ -105,30 +139,23 @@ func (cl *client) keep(ctx context.Context, r *recipe, m made) (*Image, error) {
 	return i, nil
 }
 
-// alias gives i the names the Compose file has for it.
-func (cl *client) alias(ctx context.Context, i *Image, aliases []string) error {
-	if len(aliases) == 0 {
-		return nil
-	}
+// alias gives i one more name.
+func (cl *client) alias(ctx context.Context, i *Image, name string) error {
 	img, err := cl.ImageService().Get(ctx, i.Ref)
 	if err != nil {
 		return fmt.Errorf("image %s: %w", familiar(i.Ref), err)
 	}
-	for _, a := range aliases {
-		if old, err := cl.ImageService().Get(ctx, a); err == nil && old.Target.Digest == img.Target.Digest {
-			continue
-		}
-		if err := cl.tag(ctx, img, a); err != nil {
-			return err
-		}
+	if old, err := cl.ImageService().Get(ctx, name); err == nil && old.Target.Digest == img.Target.Digest {
+		return nil
 	}
-	return nil
+	return cl.tag(ctx, img, name)
 }
 
-// inputs says which files of a commit r builds from: what the commit alone does not say. A project that was moved as a
+// inputs says what r makes of a commit: what a tag that is a mere commit does not say. A project that was moved as a
 // whole has the same.
 func (r *recipe) inputs() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", relative(r.project, r.config.Context), relative(r.config.Context, r.dockerfile), r.main))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %s",
+		relative(r.project, r.config.Context), relative(r.config.Context, r.dockerfile), r.main, r.settings()))
 	return hex.EncodeToString(sum[:8])
 }
 

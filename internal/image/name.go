@@ -51,3 +51,15 @@ func withTag(repository, tag string) (string, error) {
 	}
 	return tagged.String(), nil
 }
+
+// splitName is the repository of a full name, and the full name again when its tag says something.
+func splitName(full string) (repository, alias string) {
+	named, err := reference.ParseNormalizedNamed(full)
+	if err != nil {
+		return full, ""
+	}
+	if t, ok := named.(reference.Tagged); ok && t.Tag() != "latest" {
+		alias = full
+	}
+	return named.Name(), alias
+}

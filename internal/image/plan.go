@@ -10,38 +10,59 @@ import (
 	"github.com/perch-k8s/perch/internal/fault"
 )
 
-// task is one image: a build or a lookup. Its result is made once, by whoever waits first.
+// task is one build or one lookup. Its result is made once, by whoever waits first.
 type task struct {
 	id      string   // of its events: "image web"
-	keys    []string // those of Resolve that get it
-	name    string   // full name to look up; "" for a build
+	names   []naming // what it gives; a lookup has one
 	policy  string
-	recipe  *recipe
-	aliases []string // other names the image gets
-	parents []*task  // builds whose images this one uses
-	wait    func() (*Image, error)
+	recipe  *recipe // nil: a lookup
+	parents []*task // builds whose images this one uses
+	wait    func() ([]*Image, error)
 }
 
-func (t *task) start(f func() (*Image, error)) { t.wait = sync.OnceValues(f) }
+// naming is one name that a task's image gets. Services that share a build have one each, so that the name does not
+// depend on which services are asked for.
+type naming struct {
+	name  string   // a repository to build into, or a full name to look up
+	alias string   // the tagged name the Compose file gives to the build; "": none
+	keys  []string // those of Resolve that get it
+}
 
-// plan groups what the whole project wants into tasks and keeps those that o asks for, with the builds they need. The
-// whole project, so that a shared image has one name however few services are asked for.
-func plan(o Options) ([]*task, error) {
-	asked, err := wants(o)
-	if err != nil {
-		return nil, err
+func (t *task) start(f func() ([]*Image, error)) { t.wait = sync.OnceValues(f) }
+
+// wanted is true when somebody asked for one of its names.
+func (t *task) wanted() bool {
+	return slices.ContainsFunc(t.names, func(n naming) bool { return len(n.keys) > 0 })
+}
+
+// give adds key to the name, which is added when it is new.
+func (t *task) give(n naming, key ...string) {
+	i := slices.IndexFunc(t.names, func(have naming) bool { return have.name == n.name && have.alias == n.alias })
+	if i < 0 {
+		i = len(t.names)
+		t.names = append(t.names, n)
 	}
-	everything := o
-	everything.Services = nil
-	all, err := wants(everything)
+	t.names[i].keys = append(t.names[i].keys, key...)
+}
+
+// plan groups what o asks for into tasks, with the builds those need. It looks at the whole project, for an image that
+// is only named may be one that another service builds.
+func plan(o Options) ([]*task, error) {
+	asked, err := wants(o.Project, o.Services)
 	if err != nil {
 		return nil, err
 	}
 	p := planner{project: o.Project, byIdentity: map[string]*task{}, byName: map[string]*task{}, byOwner: map[string]*task{}}
-	for _, w := range all {
-		isAsked := slices.ContainsFunc(asked, func(a want) bool { return a.key == w.key })
-		if err := p.addBuild(w, isAsked); err != nil && isAsked {
-			return nil, err
+	for _, w := range asked {
+		if w.build != nil {
+			if err := p.addBuild(w, w.key); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, w := range all(o.Project) {
+		if w.build != nil {
+			_ = p.addBuild(w) // what is wrong with it matters only to those who need it
 		}
 	}
 	for _, w := range asked {
@@ -62,10 +83,8 @@ type planner struct {
 	byOwner    map[string]*task // builds by service
 }
 
-func (p *planner) addBuild(w want, asked bool) error {
-	if w.build == nil {
-		return nil
-	}
+// addBuild adds w's build. Without a key it is only known, in case that another one needs it.
+func (p *planner) addBuild(w want, key ...string) error {
 	r, err := newRecipe(w, p.project)
 	if err != nil {
 		return err
@@ -77,11 +96,8 @@ func (p *planner) addBuild(w want, asked bool) error {
 		p.byIdentity[id] = t
 		p.tasks = append(p.tasks, t)
 	}
-	if asked {
-		t.keys = append(t.keys, w.key)
-	}
-	if r.alias != "" && !slices.Contains(t.aliases, r.alias) {
-		t.aliases = append(t.aliases, r.alias)
+	if len(key) > 0 || len(t.names) == 0 {
+		t.give(naming{name: r.repository, alias: r.alias}, key...)
 	}
 	if w.name != "" {
 		full, err := normalize(w.name)
@@ -106,19 +122,24 @@ func (p *planner) addLookup(w want) error {
 		return err
 	}
 	t := p.byName[full]
+	if t != nil && t.recipe != nil {
+		repository, alias := splitName(full)
+		t.give(naming{name: repository, alias: alias}, w.key)
+		return nil
+	}
 	if t == nil {
-		t = &task{id: "image " + strings.TrimPrefix(w.key, jobPrefix), name: full}
+		t = &task{id: "image " + strings.TrimPrefix(w.key, jobPrefix)}
 		p.byName[full] = t
 		p.tasks = append(p.tasks, t)
 	}
-	t.keys = append(t.keys, w.key)
-	if t.recipe == nil && (t.policy == "" || w.policy == types.PullPolicyAlways) {
+	t.give(naming{name: full}, w.key)
+	if t.policy == "" || w.policy == types.PullPolicyAlways {
 		t.policy = w.policy
 	}
 	return nil
 }
 
-// needed is the tasks with keys and those that they build on, parents before children.
+// needed is the wanted tasks and those that they build on, parents before children.
 func (p *planner) needed() ([]*task, error) {
 	var out []*task
 	state := map[*task]int{} // 1: being visited, 2: in out
@@ -151,7 +172,7 @@ func (p *planner) needed() ([]*task, error) {
 		return nil
 	}
 	for _, t := range p.tasks {
-		if len(t.keys) > 0 {
+		if t.wanted() {
 			if err := visit(t); err != nil {
 				return nil, err
 			}

@@ -30,26 +30,31 @@ func TestPlan(t *testing.T) {
 				service("web", "", build("", nil)), service("worker", "", build("", nil)),
 				service("db", "postgres:17", nil), service("db2", "docker.io/library/postgres:17", nil),
 			},
-			want: []string{"image web: web worker", "image db: db db2"},
+			want: []string{"image web: shop-web=web shop-worker=worker", "image db: postgres:17=db,db2"},
 		},
 		"a name that is built here is not looked up": {
 			services: []types.ServiceConfig{service("web", "acme/web", build("", nil)), service("a", "acme/web:latest", nil)},
-			want:     []string{"image web: web a"},
+			want:     []string{"image web: acme/web=web,a"},
 		},
-		"only what is asked for, under the name it always has": {
+		"an image that only a service left out builds": {
+			services: []types.ServiceConfig{service("web", "acme/web:1", build("", nil)), service("a", "acme/web:1", nil)},
+			asked:    []string{"a"},
+			want:     []string{"image web: acme/web=a"},
+		},
+		"only what is asked for": {
 			services: []types.ServiceConfig{service("web", "", build("", nil)), service("worker", "", build("", nil)), service("db", "postgres:17", nil)},
 			asked:    []string{"worker"},
-			want:     []string{"image web: worker"},
+			want:     []string{"image worker: shop-worker=worker"},
 		},
 		"a broken build that is not asked for": {
 			services: []types.ServiceConfig{service("web", "", build("/none", nil)), service("worker", "", build("", nil))},
 			asked:    []string{"worker"},
-			want:     []string{"image worker: worker"},
+			want:     []string{"image worker: shop-worker=worker"},
 		},
 		"a build that another one needs": {
 			services: []types.ServiceConfig{service("web", "", build("", types.Mapping{"x": "service:zapi"})), service("zapi", "", build("/api", nil))},
 			asked:    []string{"web"},
-			want:     []string{"image zapi: ", "image web: web < image zapi"},
+			want:     []string{"image zapi: shop-zapi=", "image web: shop-web=web < image zapi"},
 		},
 		"builds that need each other": {
 			services: []types.ServiceConfig{
@@ -83,7 +88,7 @@ func TestPlan(t *testing.T) {
 				got = append(got, err.Error())
 			}
 			for _, task := range tasks {
-				line := task.id + ": " + strings.Join(task.keys, " ")
+				line := task.id + ": " + namesOf(task)
 				for _, parent := range task.parents {
 					line += " < " + parent.id
 				}
@@ -94,6 +99,14 @@ func TestPlan(t *testing.T) {
 			}
 		})
 	}
+}
+
+func namesOf(t *task) string {
+	var out []string
+	for _, n := range t.names {
+		out = append(out, familiar(n.name)+"="+strings.Join(n.keys, ","))
+	}
+	return strings.Join(out, " ")
 }
 
 func TestNames(t *testing.T) {
@@ -113,7 +126,7 @@ func TestNames(t *testing.T) {
 	}
 	dir := tree(t, map[string]string{"Dockerfile": ""})
 	for in, want := range map[string][2]string{
-		"":                       {"my-shop-web", ""},
+		"":                       {"docker.io/library/my-shop-web", ""},
 		"acme/web":               {"docker.io/acme/web", ""},
 		"acme/web:latest":        {"docker.io/acme/web", ""},
 		"acme/web:1.2":           {"docker.io/acme/web", "docker.io/acme/web:1.2"},

@@ -30,7 +30,7 @@ const (
 
 // pull fetches t's image from its registry into the store and unpacks it.
 func (rs *resolver) pull(ctx context.Context, t *task) (*Image, error) {
-	short := familiar(t.name)
+	short := familiar(t.names[0].name)
 	rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "pulling " + short})
 	blobs := &blobList{}
 	stop := rs.watchPull(ctx, t, short, blobs)
@@ -39,7 +39,7 @@ func (rs *resolver) pull(ctx context.Context, t *task) (*Image, error) {
 		docker.WithAuthorizer(docker.NewDockerAuthorizer(docker.WithAuthCreds(credentials))),
 		docker.WithPlainHTTP(docker.MatchLocalhost),
 	)})
-	img, err := rs.store.Pull(ctx, t.name,
+	img, err := rs.store.Pull(ctx, t.names[0].name,
 		containerd.WithResolver(resolver), containerd.WithPullUnpack, containerd.WithPullSnapshotter(snapshotter),
 		containerd.WithPlatformMatcher(rs.store.platform), containerd.WithImageHandler(blobs))
 	switch {

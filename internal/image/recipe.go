@@ -89,20 +89,15 @@ func newRecipe(w want, p *types.Project) (*recipe, error) {
 
 // name gives the image the name Compose would: image: when there is one, else PROJECT-SERVICE.
 func (r *recipe) name(w want, p *types.Project) error {
-	if w.name == "" {
-		r.repository = strings.ToLower(p.Name + "-" + r.owner)
-		_, err := parseName(r.repository)
-		return err
+	name := w.name
+	if name == "" {
+		name = strings.ToLower(p.Name + "-" + r.owner)
 	}
-	full, err := normalize(w.name)
+	full, err := normalize(name)
 	if err != nil {
 		return err
 	}
-	repository, tag, _ := strings.Cut(full[strings.LastIndex(full, "/"):], ":")
-	r.repository = full[:strings.LastIndex(full, "/")] + repository
-	if tag != "latest" && !strings.Contains(tag, "@") {
-		r.alias = full
-	}
+	r.repository, r.alias = splitName(full)
 	return nil
 }
 
@@ -214,13 +209,16 @@ func (r *recipe) settings() []byte {
 	return b
 }
 
-// plain is true when nothing but files decides about the result.
+// plain is true when nothing but files decides about the result. An argument without a value is one that was left
+// open, as in VERSION: ${VERSION:-}.
 func (r *recipe) plain() bool {
-	empty := recipe{}
 	if len(r.contexts) > 0 || r.platform != hostPlatform() {
 		return false
 	}
-	return string(r.settings()) == string(empty.settings())
+	filled := *r
+	filled.config.Args = maps.Clone(r.config.Args)
+	maps.DeleteFunc(filled.config.Args, func(_ string, v *string) bool { return v == nil || *v == "" })
+	return string(filled.settings()) == string((&recipe{}).settings())
 }
 
 // identity tells recipes apart before anything is read: same identity, same build.

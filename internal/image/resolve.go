@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -37,7 +38,7 @@ func Resolve(ctx context.Context, o Options, s Store, r progress.Reporter) (map[
 
 	g, ctx := errgroup.WithContext(ctx)
 	for _, t := range tasks {
-		t.start(func() (*Image, error) { return rs.run(ctx, t) })
+		t.start(func() ([]*Image, error) { return rs.run(ctx, t) })
 		g.Go(func() error { _, err := t.wait(); return err })
 	}
 	if err := g.Wait(); err != nil {
@@ -45,9 +46,11 @@ func Resolve(ctx context.Context, o Options, s Store, r progress.Reporter) (map[
 	}
 	out := map[string]Image{}
 	for _, t := range tasks {
-		i, _ := t.wait()
-		for _, key := range t.keys {
-			out[key] = *i
+		images, _ := t.wait()
+		for i, n := range t.names {
+			for _, key := range n.keys {
+				out[key] = *images[i]
+			}
 		}
 	}
 	return out, nil
@@ -80,37 +83,40 @@ func (rs *resolver) closeBuilder() {
 	}
 }
 
-// run makes t's image and reports how that went.
-func (rs *resolver) run(ctx context.Context, t *task) (*Image, error) {
-	var i *Image
-	var err error
-	if t.recipe != nil {
-		i, err = rs.build(ctx, t)
-	} else {
-		i, err = rs.fetch(ctx, t)
-	}
+// run makes t's images, one for each of its names, and reports how that went.
+func (rs *resolver) run(ctx context.Context, t *task) ([]*Image, error) {
+	out, err := rs.make(ctx, t)
 	switch {
 	case err != nil && (ctx.Err() != nil || errors.As(err, new(parentError))):
 		return nil, err // another one failed, or the user ended it: this one has nothing to say
 	case err != nil:
 		rs.report.Report(progress.Event{ID: t.id, Status: progress.Failed, Text: err.Error()})
 		return nil, err
-	case i.Built:
-		rs.report.Report(progress.Event{ID: t.id, Status: progress.Done, Text: familiar(i.Ref)})
-	default:
-		rs.report.Report(progress.Event{ID: t.id, Status: progress.Same, Text: familiar(i.Ref)})
 	}
-	return i, nil
+	e := progress.Event{ID: t.id, Status: progress.Same, Text: familiar(out[0].Ref)}
+	if slices.ContainsFunc(out, func(i *Image) bool { return i.Built }) {
+		e.Status = progress.Done
+	}
+	rs.report.Report(e)
+	return out, nil
+}
+
+func (rs *resolver) make(ctx context.Context, t *task) ([]*Image, error) {
+	if t.recipe != nil {
+		return rs.build(ctx, t)
+	}
+	i, err := rs.fetch(ctx, t)
+	return []*Image{i}, err
 }
 
 // fetch is the image of a name, pulled when the policy and the store say so.
 func (rs *resolver) fetch(ctx context.Context, t *task) (*Image, error) {
-	here, err := rs.store.lookup(ctx, t.name)
+	here, err := rs.store.lookup(ctx, t.names[0].name)
 	if err != nil {
 		return nil, err
 	}
 	if rs.options.DryRun && here == nil {
-		return &Image{Ref: t.name, Built: true}, nil
+		return &Image{Ref: t.names[0].name, Built: true}, nil
 	}
 	if rs.options.DryRun {
 		return here, nil
@@ -124,7 +130,7 @@ func (rs *resolver) fetch(ctx context.Context, t *task) (*Image, error) {
 			return here, nil
 		}
 		return nil, fault.New(fault.Build, "load it with `perch image load FILE`, or set another pull_policy",
-			"image %q is not in the node, and pull_policy is never", familiar(t.name))
+			"image %q is not in the node, and pull_policy is never", familiar(t.names[0].name))
 	}
 	i, err := rs.pull(ctx, t)
 	if err != nil {
@@ -139,46 +145,82 @@ type parentError struct{ error }
 
 func (e parentError) Unwrap() error { return e.error }
 
-// build makes the image of t's recipe, unless the store has it.
-func (rs *resolver) build(ctx context.Context, t *task) (*Image, error) {
-	var parents []string
-	for _, p := range t.parents {
-		i, err := p.wait()
-		if err != nil {
-			return nil, parentError{err}
-		}
-		parents = append(parents, i.Ref)
+// build makes the image of t's recipe under each of its names, unless the store has it.
+func (rs *resolver) build(ctx context.Context, t *task) ([]*Image, error) {
+	parents, err := t.parentRefs()
+	if err != nil {
+		return nil, err
 	}
 	tag, err := t.recipe.tagOf(ctx, parents)
 	if err != nil {
 		return nil, err
 	}
-	made, err := rs.store.made(ctx, t.recipe, tag)
-	if err != nil {
-		return nil, err
+	all := make([]made, len(t.names))
+	for i, n := range t.names {
+		if all[i], err = rs.store.made(ctx, n.name, tag, t.recipe.inputs()); err != nil {
+			return nil, err
+		}
 	}
 	if rs.options.DryRun {
-		return made.foreseen(), nil
+		return foreseen(all), nil
 	}
 	forced := rs.options.AlwaysBuild || rs.options.NoCache || rs.options.Pull || t.policy == types.PullPolicyBuild
-	if i := made.current(); i != nil && !forced {
-		return i, rs.store.alias(ctx, i, t.aliases)
+	if !forced {
+		done, err := rs.store.complete(ctx, all)
+		if err != nil {
+			return nil, err
+		}
+		if done != nil {
+			return done, rs.alias(ctx, t, done)
+		}
 	}
 	if rs.options.NoBuild {
-		return nil, t.recipe.fault("leave --no-build away", "its image %s is not in the node, and building is switched off", familiar(made.next))
+		return nil, t.recipe.fault("leave --no-build away", "its image %s is not in the node, and building is switched off", familiar(all[0].next))
+	}
+	var refs []string
+	for _, m := range all {
+		refs = append(refs, m.next)
 	}
 	rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "building"})
 	if t.recipe.golang {
-		err = rs.buildGo(ctx, t, made.next)
+		err = rs.buildGo(ctx, t, refs)
 	} else {
-		err = rs.buildDockerfile(ctx, t, made.next, parents)
+		err = rs.buildDockerfile(ctx, t, refs, parents)
 	}
 	if err != nil {
 		return nil, err
 	}
-	i, err := rs.store.keep(ctx, t.recipe, made)
-	if err != nil {
-		return nil, err
+	out := make([]*Image, len(all))
+	for i, m := range all {
+		if out[i], err = rs.store.keep(ctx, m); err != nil {
+			return nil, err
+		}
 	}
-	return i, rs.store.alias(ctx, i, t.aliases)
+	return out, rs.alias(ctx, t, out)
+}
+
+// alias gives t's images the names the Compose file has for them.
+func (rs *resolver) alias(ctx context.Context, t *task, out []*Image) error {
+	for i, n := range t.names {
+		if n.alias == "" {
+			continue
+		}
+		if err := rs.store.alias(ctx, out[i], n.alias); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parentRefs waits for the builds that t builds on.
+func (t *task) parentRefs() ([]string, error) {
+	var refs []string
+	for _, p := range t.parents {
+		images, err := p.wait()
+		if err != nil {
+			return nil, parentError{err}
+		}
+		refs = append(refs, images[0].Ref)
+	}
+	return refs, nil
 }

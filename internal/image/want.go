@@ -2,6 +2,7 @@ package image
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,8 +11,11 @@ import (
 	"github.com/perch-k8s/perch/internal/fault"
 )
 
-// jobPrefix stands before a job's name in the keys of Resolve.
-const jobPrefix = "job/"
+// Parts of the keys of Resolve: before a job's name, and between a service's name and its hook's number.
+const (
+	jobPrefix    = "job/"
+	preStartPart = "/pre_start/"
+)
 
 // want is one container of the project that needs an image.
 type want struct {
@@ -21,40 +25,41 @@ type want struct {
 	policy string             // pull_policy, "" is missing
 }
 
-// wants is what o asks for: services first, each followed by its hooks, then jobs; sorted by name.
-func wants(o Options) ([]want, error) {
-	asked := func(key string) bool { return len(o.Services) == 0 || slices.Contains(o.Services, key) }
-	for _, key := range o.Services {
-		if !known(o.Project, key) {
-			return nil, fault.New(fault.Usage, "services are: "+strings.Join(o.Project.ServiceNames(), ", "), "no such service: %q", key)
+// wants is what the keys ask for, or all enabled services and jobs when there is none.
+func wants(p *types.Project, keys []string) ([]want, error) {
+	for _, key := range keys {
+		if !known(p, key) {
+			return nil, fault.New(fault.Usage, "services are: "+strings.Join(p.ServiceNames(), ", "), "no such service: %q", key)
 		}
 	}
+	return slices.DeleteFunc(containers(p.Services, p.Jobs), func(w want) bool {
+		base, _, _ := strings.Cut(w.key, preStartPart)
+		return len(keys) > 0 && !slices.Contains(keys, base)
+	}), nil
+}
+
+// all is everything in the project, what profiles or a selection leave out too.
+func all(p *types.Project) []want { return containers(p.AllServices(), p.AllJobs()) }
+
+// containers is services, each followed by its hooks, then jobs; sorted by name.
+func containers(services types.Services, jobs types.Jobs) []want {
 	var out []want
-	for _, name := range o.Project.ServiceNames() {
-		if !asked(name) {
-			continue
-		}
-		s := o.Project.Services[name]
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		s := services[name]
 		out = append(out, want{name, s.Image, s.Build, s.PullPolicy})
 		for i, hook := range s.PreStart {
-			w := want{key: fmt.Sprintf("%s/pre_start/%d", name, i), name: hook.Image, policy: hook.PullPolicy}
+			w := want{key: fmt.Sprintf("%s%s%d", name, preStartPart, i), name: hook.Image, policy: hook.PullPolicy}
 			if hook.Image == s.Image { // inherited: also when the service is only built
 				w.build, w.policy = s.Build, s.PullPolicy
 			}
 			out = append(out, w)
 		}
 	}
-	jobs := make([]string, 0, len(o.Project.Jobs))
-	for name := range o.Project.Jobs {
-		jobs = append(jobs, name)
+	for _, name := range slices.Sorted(maps.Keys(jobs)) {
+		j := jobs[name]
+		out = append(out, want{jobPrefix + name, j.Image, j.Build, j.PullPolicy})
 	}
-	slices.Sort(jobs)
-	for _, name := range jobs {
-		if j := o.Project.Jobs[name]; asked(jobPrefix + name) {
-			out = append(out, want{jobPrefix + name, j.Image, j.Build, j.PullPolicy})
-		}
-	}
-	return out, nil
+	return out
 }
 
 func known(p *types.Project, key string) bool {
@@ -68,6 +73,6 @@ func known(p *types.Project, key string) bool {
 
 // owner is the service or job a key belongs to, as Compose names it.
 func owner(key string) string {
-	name, _, _ := strings.Cut(strings.TrimPrefix(key, jobPrefix), "/pre_start/")
+	name, _, _ := strings.Cut(strings.TrimPrefix(key, jobPrefix), preStartPart)
 	return name
 }
