@@ -14,6 +14,9 @@ import (
 	"github.com/perch-k8s/perch/internal/node/roles"
 )
 
+// version is Perch's own version, set by the linker (tools/ldflags.sh); "" in a build without that.
+var version string //nolint:gochecknoglobals // the linker can set nothing else
+
 func main() {
 	if len(os.Args) > 2 && os.Args[1] == "node" {
 		os.Exit(part(os.Args[2], os.Args[3:]))
@@ -51,6 +54,7 @@ func run() int {
 		Environ:     os.Environ(),
 		WorkDir:     dir,
 		Executable:  executable,
+		Version:     version,
 		Now:         time.Now,
 		Interrupts:  interrupts,
 		FreeSignals: func() { signal.Stop(interrupts) },

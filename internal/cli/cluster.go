@@ -106,7 +106,7 @@ func (a *app) clusterStatus(ctx context.Context, cluster node.Cluster) error {
 	}
 	if status.Running && (format == ui.FormatTable || format == ui.FormatDefault) {
 		a.say("cluster %s is %s: Kubernetes %s at https://127.0.0.1:%d, context %s, for %s, in %s", cluster.Name, status.State,
-			builtVersions().Kubernetes, status.APIPort, cluster.Context(), ui.Age(a.env.Now().Sub(status.Started)), cluster.Dir)
+			builtVersions("").Kubernetes, status.APIPort, cluster.Context(), ui.Age(a.env.Now().Sub(status.Started)), cluster.Dir)
 		for _, p := range status.Published {
 			a.say("port %d/%s: service %s of namespace %s%s", p.Port, strings.ToLower(p.Protocol), p.Service, p.Namespace, prefixed(": ", p.Error))
 		}

@@ -24,6 +24,7 @@ type Env struct {
 	Environ    []string // as os.Environ
 	WorkDir    string   // absolute
 	Executable string   // path of this program, which starts itself again as the node
+	Version    string   // of Perch; "" is what Go's build wrote down
 	Now        func() time.Time
 
 	Interrupts  <-chan os.Signal // the first cancels, the second exits; nil: none come

@@ -29,7 +29,7 @@ func newVersionCommand(a *app) *cobra.Command {
 		Example: "perch version\nperch version -o json",
 		Args:    cobra.NoArgs,
 	}, func(context.Context, []string) error {
-		v := builtVersions()
+		v := builtVersions(a.env.Version)
 		return a.result(ui.Result{
 			Header: []string{"PART", "VERSION"},
 			Rows: [][]string{
@@ -42,17 +42,16 @@ func newVersionCommand(a *app) *cobra.Command {
 	})
 }
 
-// builtVersions reads what the Go linker wrote down: the versions of the modules that are really in this binary.
-func builtVersions() versions {
+// builtVersions are the versions in this binary: Perch's own when the linker was given one, and what Go's build wrote
+// down of the modules that are really in it.
+func builtVersions(perch string) versions {
 	v := versions{Perch: "unknown", Kubernetes: "unknown", Helm: "unknown", BuildKit: "unknown", Containerd: "unknown",
 		Go: strings.TrimPrefix(runtime.Version(), "go"), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
 	}
-	if info.Main.Version != "" {
-		v.Perch = info.Main.Version
-	}
+	v.Perch = orElse(perch, orElse(info.Main.Version, v.Perch))
 	parts := map[string]*string{
 		"k8s.io/kubernetes":                   &v.Kubernetes,
 		"helm.sh/helm/v4":                     &v.Helm,
