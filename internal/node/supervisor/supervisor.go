@@ -172,8 +172,8 @@ func (s *supervisor) loadState() error {
 // freePort is the port wanted, or 6443, or any that is free.
 func freePort(wanted int) (int, error) {
 	var err error
-	for _, port := range []int{wanted, InsideAPIPort, 0} {
-		if port == 0 && port == wanted {
+	for i, port := range []int{wanted, InsideAPIPort, 0} {
+		if i == 0 && wanted == 0 { // nothing was chosen before
 			continue
 		}
 		var l net.Listener
