@@ -28,7 +28,7 @@ func (rs *resolver) buildGo(ctx context.Context, t *task, refs []string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }() // in the temporary folder: the system clears it too
 	binary := filepath.Join(tmp, "binary")
 	rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "go build " + r.main})
 	if err := r.compile(ctx, binary); err != nil {

@@ -137,6 +137,7 @@ func (l *lab) run(ref, command string) string {
 }
 
 func TestBuildOnceAndAgain(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(map[string]string{
 		"Dockerfile": "FROM base:1\nARG WORD\nCOPY . /src\nRUN cat /src/a.txt > /b.txt && stat -c '%a' /src/a.txt\nEXPOSE 80\nLABEL word=$WORD\n",
@@ -194,6 +195,7 @@ func TestBuildOnceAndAgain(t *testing.T) {
 }
 
 func TestTagsFollowGit(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.git("init", "-q")
 	l.write(map[string]string{
@@ -242,6 +244,7 @@ func TestTagsFollowGit(t *testing.T) {
 }
 
 func TestBuildFeatures(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(map[string]string{
 		"Dockerfile": `# syntax=example.org/never/pulled:1
@@ -278,6 +281,7 @@ FROM base:1 AS other
 }
 
 func TestSharedBuildAndNames(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(map[string]string{"Dockerfile": "FROM base:1\nRUN echo x > /x\n"})
 	p := l.project(map[string]types.BuildConfig{"web": {}})
@@ -326,6 +330,7 @@ func TestSharedBuildAndNames(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	tests := map[string]struct {
 		files  map[string]string
@@ -400,6 +405,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestGoWithoutDockerfile(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(map[string]string{
 		"go.mod":             "module example.org/hello\n\ngo 1.24\n\nreplace example.org/lib => ../lib\n\nrequire example.org/lib v0.0.0\n",
@@ -442,6 +448,7 @@ func TestGoWithoutDockerfile(t *testing.T) {
 }
 
 func TestLoad(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	var zipped bytes.Buffer
 	w := gzip.NewWriter(&zipped)
@@ -477,6 +484,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 }
 
 func TestBuilderComesAndGoes(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	if l.node.BuilderRuns() {
 		t.Error("the builder runs before it is needed")
@@ -498,7 +506,9 @@ func TestBuilderComesAndGoes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.Close()
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(imagetest.Idle - 5*time.Millisecond)
 		o.AlwaysBuild = true
 		l.resolve(o)
@@ -506,6 +516,7 @@ func TestBuilderComesAndGoes(t *testing.T) {
 }
 
 func TestBuilderKilled(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(map[string]string{"Dockerfile": "FROM base:1\nRUN --mount=type=cache,target=/c echo started && sleep 600\n"})
 	o := image.Options{Project: l.project(map[string]types.BuildConfig{"web": {}}), Verbose: true}
@@ -527,6 +538,7 @@ func TestBuilderKilled(t *testing.T) {
 }
 
 func TestCancelledBuildLeavesNothing(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(map[string]string{"Dockerfile": "FROM base:1\nRUN echo started && sleep 600\n"})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -547,6 +559,7 @@ func TestCancelledBuildLeavesNothing(t *testing.T) {
 }
 
 func TestBuilderFolderLost(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(map[string]string{"Dockerfile": "FROM base:1\nRUN echo 1 > /x\n"})
 	o := image.Options{Project: l.project(map[string]types.BuildConfig{"web": {}})}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,7 @@ func binaries(t *testing.T) string {
 	return dir
 }
 
+//nolint:gochecknoglobals // once for a test binary, however many nodes it starts
 var buildBinaries = sync.OnceValues(func() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -58,7 +60,7 @@ func (e *buildError) Error() string { return "go build " + e.pkg + ":\n" + e.out
 func waitForConnection(l *os.File) error {
 	for {
 		_, err := unix.Poll([]unix.PollFd{{Fd: int32(l.Fd()), Events: unix.POLLIN}}, -1)
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

@@ -146,11 +146,35 @@ disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime
   address = "DIR/c.sock"
 `
 
+// runNode is the node's first process: containerd, and the builder whenever somebody waits for it.
 func runNode(dir, bin string) error {
 	// containerd wants folders of its own below /run, which is everybody's.
 	if err := syscall.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
 		return err
 	}
+	if err := startContainerd(dir, bin); err != nil {
+		return err
+	}
+	l, err := net.Listen("unix", filepath.Join(dir, "b.sock"))
+	if err != nil {
+		return err
+	}
+	file, err := l.(*net.UnixListener).File()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stdout, "ready")
+	for {
+		if err := waitForConnection(file); err != nil {
+			return err
+		}
+		if err := startBuilder(dir, file); err != nil {
+			return err
+		}
+	}
+}
+
+func startContainerd(dir, bin string) error {
 	config := filepath.Join(dir, "containerd.toml")
 	if err := os.WriteFile(config, []byte(strings.ReplaceAll(containerdConfig, "DIR", dir)), 0o600); err != nil {
 		return err
@@ -163,39 +187,26 @@ func runNode(dir, bin string) error {
 	}
 	for { // its socket is there before it answers; the clients wait for that
 		if conn, err := net.Dial("unix", filepath.Join(dir, "c.sock")); err == nil {
-			conn.Close()
-			break
+			return conn.Close()
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	l, err := net.Listen("unix", filepath.Join(dir, "b.sock"))
-	if err != nil {
+}
+
+// startBuilder returns when the builder has ended. The file builder-runs is there meanwhile.
+func startBuilder(dir string, listener *os.File) error {
+	b := exec.Command("/proc/self/exe")
+	b.Env = append(os.Environ(), roleEnv+"=builder")
+	b.ExtraFiles = []*os.File{listener}
+	b.Stderr = os.Stderr
+	runs := filepath.Join(dir, "builder-runs")
+	if err := os.WriteFile(runs, nil, 0o600); err != nil {
 		return err
 	}
-	file, err := l.(*net.UnixListener).File()
-	if err != nil {
-		return err
+	if err := b.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "builder:", err)
 	}
-	fmt.Println("ready")
-	for {
-		if err := waitForConnection(file); err != nil {
-			return err
-		}
-		b := exec.Command("/proc/self/exe")
-		b.Env = append(os.Environ(), roleEnv+"=builder")
-		b.ExtraFiles = []*os.File{file}
-		b.Stderr = os.Stderr
-		runs := filepath.Join(dir, "builder-runs")
-		if err := os.WriteFile(runs, nil, 0o600); err != nil {
-			return err
-		}
-		if err := b.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "builder:", err)
-		}
-		if err := os.Remove(runs); err != nil {
-			return err
-		}
-	}
+	return os.Remove(runs)
 }
 
 func runBuilder(dir, bin string) error {

@@ -17,7 +17,7 @@ func listen(t *testing.T) (*idleListener, func() net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() { _ = l.Close() })
 	return newIdleListener(l, idle), func() net.Conn {
 		t.Helper()
 		c, err := net.Dial("unix", path)
@@ -52,8 +52,9 @@ func TestIdleListenerStaysWhileAConnectionIsOpen(t *testing.T) {
 		t.Fatalf("with an open connection: %v", err)
 	case <-time.After(4 * idle):
 	}
-	server.Close()
-	server.Close() // gRPC may close twice
+	for range 2 { // as gRPC may
+		_ = server.Close()
+	}
 	if err := <-accepted; !errors.Is(err, errIdle) {
 		t.Errorf("after it was closed: %v", err)
 	}
