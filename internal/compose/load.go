@@ -55,7 +55,9 @@ func Load(ctx context.Context, o Options) (*Project, error) {
 // read finds the files, their environment and their YAML.
 func (r *reading) read() error {
 	r.env = baseEnvironment(r.options)
-	files, err := locate(r.options, r.env)
+	// An .env where the search starts may say where the files are. Its mistakes are told when it is the project's.
+	start := absolute(r.options.WorkingDir, r.options.ProjectDir)
+	files, err := locate(r.options, withEnvFiles(r.options, start, r.env, new(findings)))
 	if err != nil {
 		return err
 	}
@@ -68,7 +70,7 @@ func (r *reading) read() error {
 		s.dir = r.dir
 		s.parse(&r.findings)
 		if len(s.docs) == 0 && len(r.problems) == 0 {
-			r.problem(position{file: s.shown, order: s.order}, "the file is empty", "begin with services:")
+			r.problem(position{file: s.shown, order: s.order, line: 1}, "the file is empty", "begin with services:")
 		}
 	}
 	if len(r.problems) > 0 {

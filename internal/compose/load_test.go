@@ -52,13 +52,14 @@ func TestDiscovery(t *testing.T) {
 		env   map[string]string
 		want  string // image of web
 	}{
-		"preferred name": {files: map[string]string{"compose.yaml": one, "docker-compose.yml": two}, want: "one"},
-		"old name":       {files: map[string]string{"docker-compose.yml": two}, want: "two"},
-		"in a parent":    {files: map[string]string{"compose.yml": one, "a/b/x": ""}, below: "a/b", want: "one"},
-		"override":       {files: map[string]string{"compose.yaml": one, "compose.override.yaml": two}, want: "two"},
-		"given":          {files: map[string]string{"compose.yaml": one, "other.yaml": two}, given: []string{"other.yaml"}, want: "two"},
-		"several given":  {files: map[string]string{"compose.yaml": one, "other.yaml": two}, given: []string{"other.yaml", "compose.yaml"}, want: "one"},
-		"COMPOSE_FILE":   {files: map[string]string{"a.yaml": one, "b.yaml": two}, env: map[string]string{"COMPOSE_FILE": "a.yaml:b.yaml"}, want: "two"},
+		"preferred name":       {files: map[string]string{"compose.yaml": one, "docker-compose.yml": two}, want: "one"},
+		"old name":             {files: map[string]string{"docker-compose.yml": two}, want: "two"},
+		"in a parent":          {files: map[string]string{"compose.yml": one, "a/b/x": ""}, below: "a/b", want: "one"},
+		"override":             {files: map[string]string{"compose.yaml": one, "compose.override.yaml": two}, want: "two"},
+		"given":                {files: map[string]string{"compose.yaml": one, "other.yaml": two}, given: []string{"other.yaml"}, want: "two"},
+		"several given":        {files: map[string]string{"compose.yaml": one, "other.yaml": two}, given: []string{"other.yaml", "compose.yaml"}, want: "one"},
+		"COMPOSE_FILE":         {files: map[string]string{"a.yaml": one, "b.yaml": two}, env: map[string]string{"COMPOSE_FILE": "a.yaml:b.yaml"}, want: "two"},
+		"COMPOSE_FILE in .env": {files: map[string]string{"compose.yaml": one, "b.yaml": two, ".env": "COMPOSE_FILE=b.yaml"}, want: "two"},
 		"given over the environment": {
 			files: map[string]string{"a.yaml": one, "b.yaml": two}, given: []string{"a.yaml"}, env: map[string]string{"COMPOSE_FILE": "b.yaml"}, want: "one",
 		},

@@ -179,7 +179,15 @@ func (e *examiner) choose(n *yaml.Node, s *shape) (*shape, []string) {
 		}
 		return nil, wanted
 	}
-	if len(s.Type) == 0 || slices.Contains(s.Type, kind) || (kind == "integer" && slices.Contains(s.Type, "number")) {
+	if len(s.Type) == 0 {
+		for _, part := range s.AllOf {
+			if fits, types := e.choose(n, e.deref(part)); fits == nil {
+				return nil, types
+			}
+		}
+		return s, nil
+	}
+	if slices.Contains(s.Type, kind) || (kind == "integer" && slices.Contains(s.Type, "number")) {
 		return s, nil
 	}
 	// A value that comes from a variable is cast when it is read.
@@ -283,6 +291,7 @@ func (e *examiner) find(k keys, name string) (*shape, string) {
 func (e *examiner) mapping(n *yaml.Node, s *shape, at place) {
 	k := e.keys(s)
 	e.duplicates(n, at)
+	e.longForm(n, at)
 	for key, value := range pairs(n) {
 		found, step := e.find(k, key.Value)
 		switch {

@@ -12,16 +12,46 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
+// common is the pattern of an attribute of services, for one of a hook or a job.
+func common(pattern string) string {
+	if rest, ok := strings.CutPrefix(pattern, hookPrefix); ok {
+		return "services.*." + rest
+	}
+	if rest, ok := strings.CutPrefix(pattern, "jobs.*."); ok {
+		return "services.*." + rest
+	}
+	return pattern
+}
+
+// longForm checks a volume or a port in its long form: the specification's schema does not say what it needs.
+func (e *examiner) longForm(n *yaml.Node, at place) {
+	if e.source.override {
+		return
+	}
+	switch common(at.pattern) {
+	case "services.*.volumes.[]":
+	case "services.*.ports.[]":
+		if _, target := child(n, "target"); target == nil {
+			e.problem(n, at, "target is missing", "write target: PORT, the port in the container")
+		}
+		return
+	default:
+		return
+	}
+	_, kind := child(n, "type")
+	_, source := child(n, "source")
+	if _, target := child(n, "target"); target == nil {
+		e.problem(n, at, "target is missing", "write target: /path/in/the/container")
+	}
+	if kind != nil && source == nil && e.text(resolve(kind)) == types.VolumeTypeBind {
+		e.problem(n, at, "a bind mount needs a source", "write source: ./path/in/the/project")
+	}
+}
+
 // value checks a scalar beyond its type: what compose-go would stumble over one at a time, and without its line. It says
 // whether there was a check for it.
 func (e *examiner) value(n *yaml.Node, value string, at place) bool {
-	pattern := at.pattern
-	if rest, ok := strings.CutPrefix(pattern, hookPrefix); ok {
-		pattern = "services.*." + rest
-	} else if rest, ok := strings.CutPrefix(pattern, "jobs.*."); ok {
-		pattern = "services.*." + rest
-	}
-	check, ok := e.checks[pattern]
+	check, ok := e.checks[common(at.pattern)]
 	if !ok || jsonType(n) == "null" {
 		return false
 	}

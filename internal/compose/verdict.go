@@ -26,7 +26,7 @@ func (v Verdict) String() string {
 // Rule is the line of the verdict table for one attribute.
 type Rule struct {
 	Verdict Verdict
-	Note    string // what is missing, or why it is not carried; "" when carried whole
+	Note    string // what is missing, or why it is not carried; when carried, what else there is to know
 	Hint    string // the way out
 
 	// when limits the warning or error to some values; nil: all. It gets the value after interpolation and its node.
@@ -37,6 +37,12 @@ func carried() Rule                    { return Rule{Verdict: Carried} }
 func partly(note, hint string) Rule    { return Rule{Verdict: Partly, Note: note, Hint: hint} }
 func ignored(note, hint string) Rule   { return Rule{Verdict: Ignored, Note: note, Hint: hint} }
 func refused(note, wayOut string) Rule { return Rule{Verdict: Refused, Note: note, Hint: wayOut} }
+
+// but adds to r what readers of the table should know, and no warning tells.
+func (r Rule) but(note string) Rule {
+	r.Note = note
+	return r
+}
 
 // on is r for those values only.
 func (r Rule) on(when func(string) bool) Rule {

@@ -15,7 +15,7 @@ func projectRules() Table {
 	driver := "Kubernetes keeps it by itself; there is no driver to choose"
 	external := "it would have to exist in the cluster already"
 	return Table{
-		"version":                      carried(), // has no meaning since Compose V2
+		"version":                      carried(),
 		"name":                         carried(),
 		"include":                      carried(),
 		"include.[].path":              carried(),
@@ -44,7 +44,7 @@ func projectRules() Table {
 		"volumes.*":                 carried(),
 		"volumes.*.name":            carried(),
 		"volumes.*.driver":          refused("volumes come from the cluster's storage class", "leave the driver out").unless("local"),
-		"volumes.*.driver_opts":     carried(), // checked in check_volumes.go: only size has a meaning
+		"volumes.*.driver_opts":     carried().but("size only; others are refused"),
 		"volumes.*.driver_opts.*":   carried(),
 		"volumes.*.external":        partly("a claim of that name must be in the namespace before", "").whenTrueOrMap(),
 		"volumes.*.external.name":   carried(),
@@ -106,12 +106,12 @@ func containerRules() Table {
 		"services.*.label_file":           carried(),
 		"services.*.environment":          carried(),
 		"services.*.environment.*":        carried(),
-		"services.*.extra_hosts":          carried(),
+		"services.*.extra_hosts":          carried().but("host-gateway is left out with a warning"),
 		"services.*.extra_hosts.*":        carried(),
-		"services.*.group_add":            carried(),
-		"services.*.hostname":             carried(),
+		"services.*.group_add":            carried().but("numbers; names are refused"),
+		"services.*.hostname":             carried().but("a lower-case label"),
 		"services.*.image":                carried(),
-		"services.*.labels":               carried(),
+		"services.*.labels":               carried().but("as labels where Kubernetes allows them, else as annotations"),
 		"services.*.labels.*":             carried(),
 		"services.*.mem_limit":            carried(),
 		"services.*.mem_reservation":      carried(),
@@ -122,7 +122,7 @@ func containerRules() Table {
 				return v == "daily" || v == "weekly" || v == "refresh" || strings.HasPrefix(v, "every_")
 			}),
 		"services.*.read_only":         carried(),
-		"services.*.security_opt":      carried(), // checked option by option
+		"services.*.security_opt":      carried().but("no-new-privileges and seccomp:unconfined; others are ignored with a warning"),
 		"services.*.shm_size":          carried(),
 		"services.*.secrets":           carried(),
 		"services.*.secrets.[].source": carried(),
@@ -132,8 +132,8 @@ func containerRules() Table {
 		"services.*.secrets.[].mode":   carried(),
 		"services.*.stop_grace_period": carried(),
 		"services.*.stop_signal":       partly("Kubernetes sends the STOPSIGNAL of the image, or SIGTERM", "set STOPSIGNAL in the Dockerfile").unless("SIGTERM", "TERM", "15"),
-		"services.*.tmpfs":             carried(), // options checked one by one
-		"services.*.user":              carried(), // names checked
+		"services.*.tmpfs":             carried().but("size is; other options are ignored with a warning"),
+		"services.*.user":              carried().but("numbers and root; other names are refused"),
 		"services.*.working_dir":       carried(),
 		"services.*.init":              ignored("a process in the container must reap its own children", "use tini or dumb-init as ENTRYPOINT if the application leaves zombies").whenTrue(),
 	}
@@ -185,7 +185,7 @@ func platformRules() Table {
 
 func storageRules() Table {
 	return Table{
-		"services.*.volumes":                          carried(), // checked one by one in check_volumes.go
+		"services.*.volumes":                          carried().but("named volumes as claims, tmpfs, anonymous ones empty, bind mounts of project files up to 1 MiB as a read-only copy; docker.sock, folders outside of the project and bigger ones are refused"),
 		"services.*.volumes.[].type":                  carried(),
 		"services.*.volumes.[].source":                carried(),
 		"services.*.volumes.[].target":                carried(),
@@ -212,9 +212,9 @@ func networkingRules() Table {
 	addresses := "addresses are given by the cluster"
 	return Table{
 		"services.*.network_mode":                      refused("every pod has a network of its own", "leave it out, and address services by their names").unless("bridge", "default"),
-		"services.*.networks":                          carried(),
+		"services.*.networks":                          carried().but("services of all networks reach each other for now"),
 		"services.*.networks.*":                        carried(),
-		"services.*.networks.*.aliases":                carried(),
+		"services.*.networks.*.aliases":                carried().but("become Services where they are valid names"),
 		"services.*.networks.*.interface_name":         ignored("a pod has one interface, eth0", "").unless("eth0"),
 		"services.*.networks.*.ipv4_address":           ignored(addresses, "address the service by its name"),
 		"services.*.networks.*.ipv6_address":           ignored(addresses, "address the service by its name"),
@@ -225,11 +225,11 @@ func networkingRules() Table {
 		"services.*.networks.*.priority":               carried(), // there is one network
 		"services.*.networks.*.gw_priority":            carried(),
 		"services.*.networks.*.use_service_name_alias": ignored("a service always has its own name", "").unless("true"),
-		"services.*.links":                             carried(),
+		"services.*.links":                             carried().but("aliases become Services"),
 		"services.*.external_links":                    refused("containers outside of the project are not known by name", "write its address in environment: or extra_hosts:"),
-		"services.*.container_name":                    carried(), // checked in check_names.go
+		"services.*.container_name":                    carried().but("becomes another Service where it is a valid name"),
 		"services.*.expose":                            carried(),
-		"services.*.ports":                             carried(), // checked in check_ports.go
+		"services.*.ports":                             carried().but("on 127.0.0.1; one without a published port is reached inside only"),
 		"services.*.ports.[].name":                     carried(),
 		"services.*.ports.[].mode":                     ignored("every published port answers on the host once, for all replicas", "").unless("ingress"),
 		"services.*.ports.[].host_ip":                  carried(),
@@ -248,7 +248,7 @@ func workloadRules() Table {
 		"services.*.depends_on.*.restart":       carried(),
 		"services.*.depends_on.*.required":      carried(),
 		"services.*.depends_on.*.condition":     carried(),
-		"services.*.healthcheck":                carried(),
+		"services.*.healthcheck":                carried().but("as readiness and startup probes; a container is not restarted for its health unless x-perch says so"),
 		"services.*.healthcheck.disable":        carried(),
 		"services.*.healthcheck.interval":       carried(),
 		"services.*.healthcheck.retries":        carried(),
@@ -304,7 +304,7 @@ func serviceRules() Table {
 	return Table{
 		"services.*.develop":         ignored("perch watch is not there yet", "run perch up after a change"),
 		"services.*.profiles":        carried(),
-		"services.*.restart":         carried(), // checked in check_services.go
+		"services.*.restart":         carried().but("Kubernetes starts a service again whenever it ends, but for one that another waits for to end: that is a Job"),
 		"services.*.scale":           carried(),
 		"services.*.attach":          ignored("logs are those that perch logs shows", "").unless("true"),
 		"services.*.provider":        refused("providers are Docker Compose's plug-ins", "run it as a service with an image"),
@@ -323,7 +323,7 @@ func deployRules() Table {
 	limits := p + "resources.limits."
 	reserved := p + "resources.reservations."
 	return Table{
-		p + "mode":                            carried(), // checked in check_services.go
+		p + "mode":                            carried().but("replicated, global, replicated-job; global-job is refused"),
 		p + "endpoint_mode":                   ignored("SERVICE-pods has the addresses of all replicas", "write x-perch.headless: true").unless("vip"),
 		p + "replicas":                        carried(),
 		p + "labels":                          carried(),
@@ -331,11 +331,11 @@ func deployRules() Table {
 		p + "rollback_config":                 ignored(rollback, ""),
 		p + "update_config":                   carried(),
 		p + "update_config.parallelism":       carried(),
-		p + "update_config.delay":             carried(),
+		p + "update_config.delay":             carried().but("a new pod must be ready that long"),
 		p + "update_config.failure_action":    partly("a rollout that fails stops; the old pods serve on", "").unless("pause"),
 		p + "update_config.monitor":           ignored("a rollout is watched until its pods are ready", ""),
 		p + "update_config.max_failure_ratio": ignored("a rollout stops at the first pod that does not become ready", "").unless("0"),
-		p + "update_config.order":             carried(),
+		p + "update_config.order":             carried().but("start-first when it is not given"),
 		p + "resources":                       carried(),
 		p + "resources.limits":                carried(),
 		limits + "cpus":                       carried(),
@@ -347,7 +347,7 @@ func deployRules() Table {
 		reserved + "generic_resources":        refused("devices of the host are not carried", "leave it out"),
 		reserved + "devices":                  refused("devices of the host are not carried", "leave it out"),
 		p + "restart_policy":                  carried(),
-		p + "restart_policy.condition":        carried(), // checked in check_services.go
+		p + "restart_policy.condition":        carried().but("as restart"),
 		p + "restart_policy.delay":            ignored("Kubernetes waits 10 s, then longer each time", ""),
 		p + "restart_policy.max_attempts":     carried(),
 		p + "restart_policy.window":           ignored("Kubernetes waits 10 s, then longer each time", ""),
