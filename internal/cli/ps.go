@@ -51,17 +51,17 @@ func (a *app) ps(ctx context.Context, services []string) error {
 func (a *app) podTable(pods []kube.Pod) ui.Result {
 	r := ui.Result{
 		Header: []string{"SERVICE", "POD", "IMAGE", "STATE", "READY", "RESTARTS", "AGE", "PORTS"},
-		Value:  pods,
 		Empty:  "no pods; start the app: perch up",
 	}
-	if pods == nil {
-		r.Value = []kube.Pod{} // a list in JSON, not null
-	}
+	values := make([]kube.Pod, 0, len(pods)) // lists in JSON, not null
 	for _, p := range pods {
+		p.Ports = append([]string{}, p.Ports...)
+		values = append(values, p)
 		r.Names = append(r.Names, p.Name)
 		r.Rows = append(r.Rows, []string{p.Service, p.Name, shortImage(p.Image), p.State, fmt.Sprintf("%d/%d", p.Ready, p.Total),
 			strconv.Itoa(p.Restarts), ui.Age(a.env.Now().Sub(p.Created)), strings.Join(p.Ports, ", ")})
 	}
+	r.Value = values
 	return r
 }
 

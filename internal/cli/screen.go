@@ -55,10 +55,12 @@ func (a *app) showed(line string) bool {
 }
 
 // endsWithInterrupt says that Ctrl-C is the expected end from here on.
-func (a *app) endsWithInterrupt() {
+func (a *app) endsWithInterrupt() { a.setGentle(true) }
+
+func (a *app) setGentle(gentle bool) {
 	a.screen.mu.Lock()
 	defer a.screen.mu.Unlock()
-	a.screen.gentle = true
+	a.screen.gentle = gentle
 }
 
 func (a *app) sayInterrupted() {
@@ -90,6 +92,7 @@ func (a *app) confirm(ctx context.Context, what string) error {
 	if a.globals.noInput || !isTerminal(a.env.In) || !isTerminal(a.env.Err) {
 		return fault.New(fault.Usage, "add --yes when that is what you want", "%s: not done without a yes", what)
 	}
+	a.endsWithInterrupt() // nothing has begun that would have to be stopped
 	_, _ = fmt.Fprintf(a.env.Err, "%s. Go on? [y/N] ", what)
 	answer := make(chan string, 1)
 	go func() { // it may outlive the question, until its Read ends: a terminal's Read cannot be cancelled
@@ -98,11 +101,13 @@ func (a *app) confirm(ctx context.Context, what string) error {
 	}()
 	select {
 	case <-ctx.Done():
+		_, _ = fmt.Fprintln(a.env.Err)
 		return context.Cause(ctx)
 	case line := <-answer:
 		if line == "y" || line == "yes" {
+			a.setGentle(false)
 			return nil
 		}
-		return fault.New(fault.Other, "", "%s: answered no, nothing was changed", what)
+		return fault.New(fault.Other, "", "not confirmed: nothing was changed")
 	}
 }

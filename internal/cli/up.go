@@ -118,7 +118,8 @@ func (a *app) followUp(ctx context.Context, r up.Result, services []string) erro
 	}
 	a.endsWithInterrupt()
 	a.note("following the logs; Ctrl-C ends that, the app goes on running (perch down stops it)\n")
-	o := kube.LogOptions{Namespace: r.Namespace, Selector: selector(r.Namespace, ""), Follow: true, Tail: -1}
+	const noJobs = ",!batch.kubernetes.io/job-name" // they ended, and their output was seen
+	o := kube.LogOptions{Namespace: r.Namespace, Selector: selector(r.Namespace, "") + noJobs, Follow: true, Tail: -1}
 	for _, s := range services {
 		o.Services = append(o.Services, compose.Name(s))
 	}

@@ -39,11 +39,11 @@ func (p *plainPainter) event(e progress.Event) {
 			p.line(e.Time, "%s: %s", id, text)
 		}
 	case progress.Done:
-		p.line(e.Time, "%s: %s (%s)", id, orElse(text, "done"), Duration(t.took()))
+		p.line(e.Time, "%s: %s%s", id, orElse(text, "done"), t.tookText())
 	case progress.Same:
 		p.line(e.Time, "%s: %s", id, orElse(text, "unchanged"))
 	case progress.Failed:
-		p.line(e.Time, "%s: failed: %s (%s)", id, orElse(text, "see above"), Duration(t.took()))
+		p.line(e.Time, "%s: failed: %s%s", id, orElse(text, "see above"), t.tookText())
 	case progress.Warned:
 		p.line(e.Time, "%s: warning: %s", id, text)
 	case progress.Output:

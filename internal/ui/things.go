@@ -30,6 +30,17 @@ func (t *thing) active() bool { return t.until.IsZero() }
 
 func (t *thing) took() time.Duration { return t.until.Sub(t.since) }
 
+// noTime is a time not worth telling.
+const noTime = 50 * time.Millisecond
+
+// tookText is how long a thing took that ended, in brackets; "" when it was no time.
+func (t *thing) tookText() string {
+	if t.took() < noTime {
+		return ""
+	}
+	return " (" + Duration(t.took()) + ")"
+}
+
 // things are all things by ID.
 type things map[string]*thing
 

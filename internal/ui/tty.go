@@ -228,7 +228,6 @@ func (p *ttyPainter) line(t *thing, now time.Time, depth int) string {
 
 // took is how long t took, or has taken so far; "" when nothing was to be done, or it was done in no time.
 func (p *ttyPainter) took(t *thing, now time.Time) string {
-	const noTime = 50 * time.Millisecond
 	switch {
 	case t.status == progress.Same, !t.active() && t.took() < noTime:
 		return ""
@@ -273,7 +272,7 @@ func (p *ttyPainter) text(t *thing) (text, style string) {
 		if t.printed != "" {
 			text, style = t.printed, styleDim // what it prints says more than that it runs
 		}
-		if a := amount(t.current, t.total); a != "" {
+		if a := amount(t.current, t.total); a != "" && !strings.Contains(text, a) {
 			text = strings.TrimSpace(text + " " + a)
 		}
 		if p.ended {
