@@ -164,6 +164,7 @@ func (c Cluster) spawn(lock *os.File) error {
 func (c Cluster) awaitReady(ctx context.Context, r progress.Reporter, component string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("not ready after %s", readyWithin))
 	defer cancel()
+	began := time.Now() // what happened before is history: a node that runs already has much of it
 	var failure, last string
 	err := c.events(ctx, "GET", "/events", func(e sandbox.Event) bool {
 		ready := e.State == sandbox.Ready
@@ -175,7 +176,9 @@ func (c Cluster) awaitReady(ctx context.Context, r progress.Reporter, component 
 		case e.Error != "":
 			last = e.Component + ": " + e.Error
 		}
-		r.Report(progress.Event{ID: "cluster", Status: progress.Working, Text: e.Component + " " + string(e.State), Time: e.Time})
+		if ready && e.Time.After(began) {
+			r.Report(progress.Event{ID: "cluster", Status: progress.Working, Text: e.Component + " ready", Time: e.Time})
+		}
 		return true
 	})
 	if err == nil {

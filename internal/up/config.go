@@ -59,7 +59,7 @@ func Charts(o Options, project *compose.Project, rendered render.Output) ([]char
 
 // foresee names the images that Up would use. Nothing is built or pulled.
 func foresee(ctx context.Context, o Options, project *compose.Project) (map[string]image.Image, error) {
-	options := imageOptions(o, project)
+	options := imageOptions(o, project, deployed(project))
 	options.DryRun = true
 	s := image.Store{}
 	if status, err := o.Node.Status(ctx); err == nil && status.Running {

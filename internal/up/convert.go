@@ -52,12 +52,27 @@ func store(o Options) image.Store {
 	return image.Store{Containerd: containerd, Builder: builder}
 }
 
-func imageOptions(o Options, project *compose.Project) image.Options {
+func imageOptions(o Options, project *compose.Project, keys []string) image.Options {
 	return image.Options{
-		Project: project.Project, Services: project.ServiceNames(), Pull: o.Pull, AlwaysBuild: o.Build, NoBuild: o.NoBuild,
+		Project: project.Project, Services: keys, Pull: o.Pull, AlwaysBuild: o.Build, NoBuild: o.NoBuild,
 		Verbose: o.Verbose,
 	}
 }
+
+// deployed are the keys of the images that the project runs with: those of its services and of jobs on a schedule. A job
+// that is run by hand gets its image then.
+func deployed(project *compose.Project) []string {
+	keys := project.ServiceNames()
+	for _, name := range slices.Sorted(maps.Keys(project.Jobs)) {
+		if triggers := project.Jobs[name].Triggers; triggers != nil && len(triggers.Schedule) > 0 {
+			keys = append(keys, jobKey(name))
+		}
+	}
+	return keys
+}
+
+// jobKey is how packages image and render call a job's image.
+func jobKey(name string) string { return "job/" + name }
 
 // imagesOf is what render must know of images.
 func imagesOf(images map[string]image.Image) map[string]render.Image {

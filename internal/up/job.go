@@ -25,8 +25,7 @@ func RunJob(ctx context.Context, o Options, name string, args []string, suffix s
 	if _, ok := project.Jobs[name]; !ok {
 		return 0, unknownJob(name, slices.Sorted(maps.Keys(project.Jobs)))
 	}
-	o.Services = []string{"job/" + name}
-	client, images, err := prepare(ctx, o, project, r)
+	client, images, err := prepare(ctx, o, project, []string{jobKey(name)}, r)
 	if err != nil {
 		return 0, err
 	}
@@ -81,9 +80,8 @@ func Build(ctx context.Context, o Options, noCache bool, r progress.Reporter) (m
 	if err := o.Node.StartStore(ctx, r); err != nil {
 		return nil, err
 	}
-	options := imageOptions(o, project)
+	options := imageOptions(o, project, built(project.ServiceNames(), project))
 	options.NoCache = noCache
-	options.Services = built(options.Services, project)
 	if len(options.Services) == 0 {
 		return map[string]image.Image{}, nil
 	}

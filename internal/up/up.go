@@ -56,7 +56,7 @@ func Up(ctx context.Context, o Options, r progress.Reporter) (Result, error) {
 		result.Plan, result.Changed, err = dryRun(ctx, o, project)
 		return result, err
 	}
-	client, images, err := prepare(ctx, o, project, r)
+	client, images, err := prepare(ctx, o, project, deployed(project), r)
 	if err != nil {
 		return result, err
 	}
@@ -83,7 +83,9 @@ func Up(ctx context.Context, o Options, r progress.Reporter) (Result, error) {
 }
 
 // prepare brings up the cluster and the images side by side: images are built while Kubernetes starts.
-func prepare(ctx context.Context, o Options, project *compose.Project, r progress.Reporter) (*kube.Client, map[string]image.Image, error) {
+func prepare(
+	ctx context.Context, o Options, project *compose.Project, keys []string, r progress.Reporter,
+) (*kube.Client, map[string]image.Image, error) {
 	if err := o.Node.StartStore(ctx, r); err != nil {
 		return nil, nil, err
 	}
@@ -98,7 +100,7 @@ func prepare(ctx context.Context, o Options, project *compose.Project, r progres
 		return err
 	})
 	both.Go(func() (err error) {
-		images, err = image.Resolve(ctx, imageOptions(o, project), store(o), r)
+		images, err = image.Resolve(ctx, imageOptions(o, project, keys), store(o), r)
 		return err
 	})
 	return client, images, both.Wait()
