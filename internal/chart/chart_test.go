@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"text/template"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
 
 	"github.com/perch-k8s/perch/internal/chart"
 )
@@ -47,6 +49,33 @@ func TestNew(t *testing.T) {
 	}
 	if !bytes.Contains(c.Files[0].Data, []byte("appVersion: v1.2\n")) {
 		t.Errorf("Chart.yaml:\n%s", c.Files[0].Data)
+	}
+}
+
+// TestTemplatesPrintThemselves runs the templates as Helm does: what comes out is what went in.
+func TestTemplatesPrintThemselves(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"{{ x }}", "{{`a`}}", "}}{{", "{{{", "}}}", "{{- if }}\n{{/* c */}}\n", "plain", "a\nb {{ c\n"} {
+		c, err := chart.New("r", "", []runtime.Object{configMap("a", value)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed, err := template.New("t").Parse(string(c.Files[1].Data))
+		if err != nil {
+			t.Errorf("%q: %v", value, err)
+			continue
+		}
+		var out bytes.Buffer
+		if err := parsed.Execute(&out, nil); err != nil {
+			t.Errorf("%q: %v", value, err)
+		}
+		var got corev1.ConfigMap
+		if err := yaml.Unmarshal(out.Bytes(), &got); err != nil {
+			t.Errorf("%q: %v", value, err)
+		}
+		if got.Data["key"] != value {
+			t.Errorf("%q came out as %q", value, got.Data["key"])
+		}
 	}
 }
 

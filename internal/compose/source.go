@@ -49,7 +49,7 @@ func (s *source) parse(f *findings) {
 var (
 	yamlLine   = regexp.MustCompile(`line (\d+)`)
 	yamlColumn = regexp.MustCompile(`column (\d+)`)
-	yamlPlace  = regexp.MustCompile(`(?:while [a-z ]+ )?(?:at )?(?:<unknown position>: ?)?(?:line \d+(?:, column \d+)?: ?)`)
+	yamlPlace  = regexp.MustCompile(`(?:while [a-z ]+ )?(?:at )?(?:<unknown position>: ?|line \d+(?:, column \d+)?: ?)+`)
 )
 
 // yamlPosition takes the place out of a YAML error. A scanner error tells where the thing began, counted from 1; a parser
@@ -59,6 +59,7 @@ func (s *source) yamlPosition(err error) position {
 	text := err.Error()
 	lines := yamlLine.FindAllStringSubmatch(text, -1)
 	if len(lines) == 0 {
+		at.line = 1 // it knows of no line where it would count 0
 		return at
 	}
 	columns := yamlColumn.FindAllStringSubmatch(text, -1)
