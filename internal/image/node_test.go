@@ -38,9 +38,9 @@ type lab struct {
 	seen  []progress.Event
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t *testing.T, budget ...int64) *lab {
 	t.Helper()
-	n := imagetest.Start(t)
+	n := imagetest.Start(t, budget...)
 	l := &lab{T: t, node: n, store: image.Store{Containerd: n.Containerd, Builder: n.Builder}, dir: t.TempDir()}
 	if _, err := l.store.Load(t.Context(), bytes.NewReader(imagetest.BaseImage(t, "base:1"))); err != nil {
 		t.Fatal(err)

@@ -49,6 +49,9 @@ func (rs *resolver) pull(ctx context.Context, t *task) (*Image, error) {
 		return nil, context.Cause(ctx)
 	case errdefs.IsNotFound(err):
 		return nil, fault.New(fault.Build, "check its name and tag; a private image needs `docker login`", "image %q is not in the node, and its registry does not have it", short)
+	case errors.Is(err, docker.ErrInvalidAuthorization) || errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err):
+		return nil, fault.New(fault.Build, "check its name, or log in with `docker login`, whose credentials are used",
+			"image %q is not in the node, and its registry either does not have it or wants a login", short)
 	case unreachable(err.Error()):
 		return nil, fault.New(fault.Build, pullHint, "image %q is not in the node and no registry answers: %w", short, shortError{err})
 	}

@@ -25,6 +25,7 @@ const (
 	roleEnv = "PERCH_IMAGETEST_ROLE"
 	dirEnv  = "PERCH_IMAGETEST_DIR"
 	binEnv  = "PERCH_IMAGETEST_BIN"
+	keepEnv = "PERCH_IMAGETEST_KEEP"
 	// Idle is how long the builder of a Node lives without a connection.
 	Idle = 300 * time.Millisecond
 )
@@ -54,8 +55,9 @@ type Node struct {
 	Builder    string
 }
 
-// Start starts a node, or skips the test with the reason. It ends with the test.
-func Start(t *testing.T) *Node {
+// Start starts a node, or skips the test with the reason. It ends with the test. The budget of its build cache may be
+// given, in bytes.
+func Start(t *testing.T, budget ...int64) *Node {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds and starts containerd: not with -short")
@@ -73,6 +75,9 @@ func Start(t *testing.T) *Node {
 	// takes the mounts.
 	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private", os.Args[0])
 	cmd.Env = append(os.Environ(), roleEnv+"=node", dirEnv+"="+dir, binEnv+"="+bin)
+	for _, b := range budget {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", keepEnv, b))
+	}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -214,6 +219,7 @@ func runBuilder(dir, bin string) error {
 	if err != nil {
 		return err
 	}
+	keep, _ := strconv.ParseInt(os.Getenv(keepEnv), 10, 64) // 0 is the default
 	return builder.Run(context.Background(), builder.Config{
 		Listener:    l,
 		Root:        filepath.Join(dir, "builder"),
@@ -221,5 +227,6 @@ func runBuilder(dir, bin string) error {
 		Runc:        filepath.Join(bin, "runc"),
 		Nameservers: []string{"127.0.0.1"},
 		Idle:        Idle,
+		Keep:        keep,
 	})
 }
