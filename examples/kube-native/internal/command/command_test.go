@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -120,10 +121,15 @@ func (c client) until(path string, status int) {
 // database, finds it again, and ends in peace.
 func TestLife(t *testing.T) {
 	t.Parallel()
+	hostname, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
 	server := postgrestest.New(t)
 	environment := map[string]string{
 		"PORT": postgrestest.FreePort(t), "DATABASE_URL": server.URL("app"), "PING_SOCKET": filepath.Join(t.TempDir(), "s"),
-		"POD_NAME": "web-2", "POD_IP": "127.0.0.1", "PEERS_HOST": "localhost", "DRAIN_DELAY": "10ms",
+		"POD_IP":     "127.0.0.1", // and no POD_NAME
+		"PEERS_HOST": "localhost", "DRAIN_DELAY": "10ms",
 	}
 	c := client{t, "http://127.0.0.1:" + environment["PORT"]}
 	ctx, stop := context.WithCancel(t.Context())
@@ -154,7 +160,7 @@ func TestLife(t *testing.T) {
 		_ = response.Body.Close()
 	}
 	_, page := c.get("/")
-	for _, want := range []string{"Hej, Kubernetes", "<th>Finnish</th><td>Hei</td>", "web-2", `<code class="self">127.0.0.1</code>`} {
+	for _, want := range []string{"Hej, Kubernetes", "<th>Finnish</th><td>Hei</td>", hostname, `<code class="self">127.0.0.1</code>`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q in\n%s", want, page)
 		}
