@@ -203,7 +203,7 @@ func testCommands(t *testing.T, a *app) {
 		}
 		running := map[string]int{}
 		for _, p := range pods {
-			if p.State == "running" {
+			if p.State == "Running" {
 				running[p.Service]++
 			}
 		}
@@ -302,7 +302,6 @@ func testChangedLine(t *testing.T, a *app) {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 	})
-	a.commit = a.project.commit(t, "another line")
 }
 
 // testChangedSetting edits one variable: config has the name of its content, so the pods that read it roll.
@@ -321,7 +320,6 @@ func testChangedSetting(t *testing.T, a *app) {
 			return nil
 		})
 	})
-	a.commit = a.project.commit(t, "more of a log")
 }
 
 func (n *node) podNames(t *testing.T, namespace, service string) []string {
@@ -380,7 +378,6 @@ func testFailingMigration(t *testing.T, a *app) {
 			t.Errorf("the page says %q", got)
 		}
 	})
-	a.commit = a.project.commit(t, "notes")
 }
 
 // testDown takes the application down and up: first with its data, then without.

@@ -8,5 +8,6 @@
 //	make e2e                          # everything
 //	make e2e RUN=TestNode/Network     # one scenario
 //
+// PERCH_E2E_PROGRAM is another program to test than bin/perch, PERCH_E2E_DIR another folder for clusters than /var/tmp.
 // PERCH_E2E_KEEP=1 leaves the clusters running when a test fails. What a failed test leaves to read is in .cache/e2e.
 package e2e

@@ -28,10 +28,15 @@ func requirements(t *testing.T) string {
 	if os.Geteuid() != 0 {
 		missing("the node needs root: run make e2e as root")
 	}
-	if _, err := os.Stat(filepath.Join(root, "bin", "perch")); err != nil {
-		missing("there is no bin/perch: run make build")
+	if _, err := os.Stat(program(root)); err != nil {
+		missing("there is no " + program(root) + ": run make build")
 	}
 	return root
+}
+
+// program is the perch that is tested.
+func program(root string) string {
+	return orElse(os.Getenv("PERCH_E2E_PROGRAM"), filepath.Join(root, "bin", "perch"))
 }
 
 // tool is the path of a plain kubectl or helm, which know nothing of Perch.

@@ -50,7 +50,7 @@ func newUser(t *testing.T, cluster string) *user {
 		t.Fatal(err)
 	}
 	u := &user{
-		root: root, program: filepath.Join(root, "bin", "perch"), cluster: cluster, dir: dir,
+		root: root, program: program(root), cluster: cluster, dir: dir,
 		home: filepath.Join(dir, "home"), temp: filepath.Join(dir, "tmp"), state: filepath.Join(dir, "state"),
 		kubeconfig: filepath.Join(dir, "home", ".kube", "config"),
 		artifacts:  filepath.Join(root, ".cache", "e2e", strings.ReplaceAll(t.Name(), "/", "-")),
