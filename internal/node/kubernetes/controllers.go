@@ -2,7 +2,10 @@ package kubernetes
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"net/netip"
+	"sync"
 
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -15,12 +18,13 @@ import (
 
 // controllers is kube-controller-manager, as a component.
 type controllers struct {
-	always
 	files   pki.Files
 	podCIDR netip.Prefix
 	gate    gate
 
 	config *config.Config
+	built  chan struct{}
+	once   sync.Once
 }
 
 // Name is "kube-controller-manager".
@@ -63,10 +67,51 @@ func (c *controllers) Init(ctx context.Context) error {
 	if c.config, err = o.Config(ctx, app.KnownControllers(), app.ControllersDisabledByDefault(), app.ControllerAliases()); err != nil {
 		return err
 	}
+	c.built = make(chan struct{})
 	c.gate.wrap(c.config.Kubeconfig)
+	c.config.Kubeconfig.Wrap(func(next http.RoundTripper) http.RoundTripper { return observed{c, next} })
 	c.config.Client, err = clientset.NewForConfig(rest.AddUserAgent(c.config.Kubeconfig, options.KubeControllerManagerUserAgent))
 	return err
 }
 
 // Run runs the controllers until ctx ends.
 func (c *controllers) Run(ctx context.Context) error { return app.Run(ctx, c.config.Complete()) }
+
+// Ready waits until every controller is built. It is before the API server serves, and it is what the kubelet must
+// wait for: the CSI volume plugin keeps what it knows of the node in variables of its package, and the last to
+// initialise it must be the kubelet, not the attach-detach controller, which knows no node. (In the other order the
+// node is never ready: "failed to initialize CSINode: resource name may not be empty".)
+func (c *controllers) Ready(ctx context.Context) error {
+	select {
+	case <-c.built:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("building the controllers: %w", ctx.Err())
+	}
+}
+
+// observed sees the requests of the controllers.
+type observed struct {
+	controllers *controllers
+	next        http.RoundTripper
+}
+
+// RoundTrip answers the question after the API server's health, which is asked once a second before anything is
+// built: the gate lets requests through as soon as the server serves, while its /healthz fails a second longer, until
+// the default RBAC roles are written. And it takes the first request of the attach-detach controller's informer,
+// which starts when all controllers are built, for the sign that they are.
+func (o observed) RoundTrip(r *http.Request) (*http.Response, error) {
+	switch r.URL.Path {
+	case "/healthz":
+		return &http.Response{
+			Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: http.Header{}, Body: http.NoBody, Request: r,
+		}, nil
+	case "/apis/storage.k8s.io/v1/volumeattachments":
+		o.controllers.once.Do(func() { close(o.controllers.built) })
+	}
+	return o.next.RoundTrip(r)
+}
+
+// WrappedRoundTripper lets client-go find the transport behind, to close its idle connections.
+func (o observed) WrappedRoundTripper() http.RoundTripper { return o.next }

@@ -74,7 +74,7 @@ func Run(ctx context.Context, c Config, report func(Event)) error {
 	logs := newLogs(c.LogDir)
 	defer logs.close()
 	logs.setGlobal()
-	steps, err := c.steps(logs)
+	steps, err := c.steps(ctx, logs)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func pkiFiles(dir string) pki.Files { return pki.Files(filepath.Join(dir, "pki")
 
 // steps is everything in the order of its start. Parts that need nothing are prepared and started at once; those with
 // a gate are started at once as well, and their first request waits for the API server.
-func (c Config) steps(logs *logs) ([]component.Step, error) {
+func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, error) {
 	files, err := pki.Ensure(string(pkiFiles(c.Dir)), c.pkiRequest())
 	if err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (c Config) steps(logs *logs) ([]component.Step, error) {
 		Listener: listener, Files: files, EtcdSocket: etcd.Socket(), AdvertiseIP: nodeIP,
 		ServiceCIDR: c.ServiceCIDR, ClusterDomain: c.ClusterDomain,
 	}
-	open := gate{api.Serving()}
+	open := gate{open: api.Serving(), closed: ctx}
 	resolver := &dns.Server{
 		Kubeconfig: files.Kubeconfig(pki.DNS), ClusterDomain: c.ClusterDomain, NodeIP: nodeIP,
 		ServiceIP: c.dnsServiceIP(), Upstream: c.DNSUpstream, Log: logs.writer("dns"), AfterStart: logs.setGlobal,
@@ -115,8 +115,8 @@ func (c Config) steps(logs *logs) ([]component.Step, error) {
 	return logs.wrap([]component.Step{
 		{Component: etcd},
 		{Component: api, Needs: []string{"etcd"}},
-		{Component: &kubelet{config: c, files: files, gate: open}},
 		{Component: &controllers{files: files, podCIDR: netip.MustParsePrefix(c.PodCIDR), gate: open}},
+		{Component: &kubelet{config: c, files: files, gate: open}, Needs: []string{"kube-controller-manager"}},
 		{Component: &proxy{config: c, files: files, gate: open}},
 		{Component: &scheduler{files: files}, Needs: []string{"kube-apiserver"}},
 		{Component: resolver, Needs: []string{"kube-apiserver"}},

@@ -110,6 +110,8 @@ func (s *Server) options() *options.ServerRunOptions {
 	o.ServiceClusterIPRanges = s.ServiceCIDR
 	o.EventTTL = time.Hour
 	o.Features.EnableProfiling = false
+	// When stopped: 2 s for what still runs, not a minute.
+	o.GenericServerRunOptions.ShutdownSendRetryAfter = true
 	return o
 }
 

@@ -26,7 +26,7 @@ const (
 	Exited   State = "exited"
 )
 
-// Event is one change of one component. Error is set with Exited when it was not asked to end.
+// Event is one change of one component. Error is set with Exited when it was not asked to end, or was not ready.
 type Event struct {
 	Component string
 	State     State
@@ -169,6 +169,8 @@ type part struct {
 	mu        sync.Mutex
 	waiting   context.CancelFunc // ends the wait for Ready
 	lateError error              // what to say then
+
+	notReady error // what it still waited for when it was asked to stop
 }
 
 func (p *part) run() {
@@ -218,6 +220,8 @@ func (p *part) waitReady(ctx context.Context) {
 		p.fail(fmt.Errorf("%w: %w", late, err))
 	case ctx.Err() == nil:
 		p.fail(fmt.Errorf("%s: %w", p.step.Name(), err))
+	default:
+		p.notReady = err
 	}
 }
 
@@ -238,7 +242,11 @@ func (p *part) giveUp(err error, fail func(error)) {
 func (p *part) exited(err error) {
 	name := p.step.Name()
 	if p.stopping.Err() != nil {
-		p.report(Event{Component: name, State: Exited})
+		e := Event{Component: name, State: Exited}
+		if p.notReady != nil {
+			e.Error = "was not ready: " + p.notReady.Error()
+		}
+		p.report(e)
 		return
 	}
 	if err == nil {
