@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
@@ -67,18 +68,22 @@ func (c *Client) Exec(ctx context.Context, o ExecOptions) (exitCode int, err err
 	if o.Resize != nil {
 		streams.TerminalSizeQueue = sizeQueue{ctx, o.Resize}
 	}
-	return c.exited(o, executor.StreamWithContext(ctx, streams))
+	return c.exited(ctx, o, executor.StreamWithContext(ctx, streams))
 }
 
-// exited tells a command that failed from one that did not run.
-func (c *Client) exited(o ExecOptions, err error) (int, error) {
+// exited tells a command that failed from one that did not run. That a pod is not there is asked for again: the answer
+// to an upgrade says it only in its text.
+func (c *Client) exited(ctx context.Context, o ExecOptions, err error) (int, error) {
 	if err == nil {
 		return 0, nil
 	}
 	if code, ok := errors.AsType[exec.CodeExitError](err); ok {
 		return code.Code, nil
 	}
-	if apierrors.IsNotFound(err) {
+	if ctx.Err() != nil {
+		return -1, context.Cause(ctx)
+	}
+	if _, gerr := c.Interface.CoreV1().Pods(o.Namespace).Get(ctx, o.Pod, metav1.GetOptions{}); apierrors.IsNotFound(gerr) {
 		return -1, fault.New(fault.Other, "see the pods there are: perch ps", "pod %s: not found in namespace %s", o.Pod, o.Namespace)
 	}
 	return -1, c.Explain(fmt.Errorf("exec in pod %s: %w", o.Pod, err))

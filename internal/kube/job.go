@@ -80,6 +80,10 @@ func (c *Client) RunJob(ctx context.Context, job *batchv1.Job, r progress.Report
 	w.title = "job " + job.Name
 	w.hint = fmt.Sprintf("perch kubectl logs -n %s job/%s", namespace, job.Name)
 	w.progress = func(*wait, verdict) {}
+	t.alive = func(key instance) bool {
+		s, _ := w.scene()
+		return runs(s.pods, key)
+	}
 	running := false
 	w.onPods = func(pods []*corev1.Pod) {
 		for _, p := range pods {

@@ -14,11 +14,19 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// instance is one run of one container.
-type instance struct {
+// openTries is how often a log is asked for that the kubelet does not give.
+const openTries = 3
+
+// containerKey is one container of one pod.
+type containerKey struct {
 	pod       types.UID
 	container string
-	restart   int32
+}
+
+// instance is one run of one container.
+type instance struct {
+	containerKey
+	restart int32
 }
 
 // tailer follows the logs of container instances. Each line is given to line, one at a time, in the order of its
@@ -32,18 +40,26 @@ type tailer struct {
 
 	lines   sync.Mutex // serializes line
 	mu      sync.Mutex
-	streams map[instance]bool
+	logs    map[containerKey]*containerLog
 	running sync.WaitGroup
+}
+
+// containerLog is what was given of one container's log. Its instances are read one after the other: a stream that was
+// taken up again may already read what the next instance prints, since the kubelet knows of it before we do.
+type containerLog struct {
+	next  int32         // the first restart count that has no stream yet
+	ended chan struct{} // closed when the stream of the instance before has ended; nil: there was none
+	last  time.Time     // time of the last line that was given; belongs to the stream that runs
 }
 
 func (c *Client) newTailer(follow bool, line func(*corev1.Pod, string, time.Time, string)) *tailer {
 	return &tailer{
-		client:  c,
-		line:    line,
-		alive:   func(instance) bool { return false },
-		wants:   func(string) bool { return true },
-		follow:  follow,
-		streams: map[instance]bool{},
+		client: c,
+		line:   line,
+		alive:  func(instance) bool { return false },
+		wants:  func(string) bool { return true },
+		follow: follow,
+		logs:   map[containerKey]*containerLog{},
 	}
 }
 
@@ -54,30 +70,53 @@ func (t *tailer) see(ctx context.Context, p *corev1.Pod, options corev1.PodLogOp
 		if cs.State.Running == nil && cs.State.Terminated == nil || !t.wants(cs.Name) {
 			continue
 		}
-		key := instance{pod: p.UID, container: cs.Name, restart: cs.RestartCount}
-		t.mu.Lock()
-		known := t.streams[key]
-		t.streams[key] = true
-		t.mu.Unlock()
-		if known {
+		key := instance{containerKey{p.UID, cs.Name}, cs.RestartCount}
+		log, before, ended := t.claim(key)
+		if log == nil {
 			continue
 		}
-		t.running.Go(func() { t.stream(ctx, p, key, options) })
+		t.running.Go(func() {
+			defer close(ended)
+			options := options
+			if before != nil {
+				<-before
+				options = corev1.PodLogOptions{} // all that a later instance prints is new
+			}
+			t.stream(ctx, p, key, log, options)
+		})
 	}
 }
 
+// claim makes the place for the stream of an instance; log is nil when it has one. ended is to be closed when that
+// stream has ended, before is closed when the one of the instance before it has (nil: there was none).
+func (t *tailer) claim(key instance) (log *containerLog, before <-chan struct{}, ended chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	log = t.logs[key.containerKey]
+	if log == nil {
+		log = &containerLog{}
+		t.logs[key.containerKey] = log
+	}
+	if key.restart < log.next {
+		return nil, nil, nil
+	}
+	before = log.ended
+	log.ended, log.next = make(chan struct{}), key.restart+1
+	return log, before, log.ended
+}
+
 // stream copies one instance's log. When following, a broken stream of a container that goes on is taken up after the
-// last line it gave.
-func (t *tailer) stream(ctx context.Context, p *corev1.Pod, key instance, options corev1.PodLogOptions) {
+// last line it gave, and one that could not be opened is tried again a few times.
+func (t *tailer) stream(ctx context.Context, p *corev1.Pod, key instance, log *containerLog, options corev1.PodLogOptions) {
 	options.Container, options.Follow, options.Timestamps = key.container, t.follow, true
-	var last time.Time
-	for {
-		last = t.copy(ctx, p, options, last)
-		if !t.follow || ctx.Err() != nil || !t.alive(key) {
+	for tries := 1; ; tries++ {
+		opened := t.copy(ctx, p, log, options)
+		again := t.alive(key) || !opened && tries < openTries
+		if !t.follow || ctx.Err() != nil || !again {
 			return
 		}
-		if !last.IsZero() {
-			since := metav1.NewTime(last)
+		if !log.last.IsZero() {
+			since := metav1.NewTime(log.last)
 			options.SinceTime, options.SinceSeconds, options.TailLines = &since, nil, nil
 		}
 		select {
@@ -88,14 +127,14 @@ func (t *tailer) stream(ctx context.Context, p *corev1.Pod, key instance, option
 	}
 }
 
-// copy reads the log to its end and gives the time of the last line. Lines up to after were given before.
-func (t *tailer) copy(ctx context.Context, p *corev1.Pod, options corev1.PodLogOptions, after time.Time) (last time.Time) {
-	last = after
+// copy reads the log to its end. Lines up to the last one that was given before are passed over.
+func (t *tailer) copy(ctx context.Context, p *corev1.Pod, log *containerLog, options corev1.PodLogOptions) (opened bool) {
 	body, err := t.client.Interface.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &options).Stream(ctx)
 	if err != nil {
-		return last
+		return false
 	}
 	defer body.Close()
+	after := log.last
 	r := bufio.NewReader(body)
 	for {
 		text, err := r.ReadString('\n')
@@ -106,12 +145,12 @@ func (t *tailer) copy(ctx context.Context, p *corev1.Pod, options corev1.PodLogO
 				t.line(p, options.Container, stamp, rest)
 				t.lines.Unlock()
 			}
-			if stamp.After(last) {
-				last = stamp
+			if stamp.After(log.last) {
+				log.last = stamp
 			}
 		}
 		if err != nil {
-			return last
+			return true
 		}
 	}
 }
