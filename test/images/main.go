@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -44,6 +45,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	unlock, err := lock(dir, out)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	debian, err := newApt(ctx, filepath.Join(dir, "apt"), *mirror)
 	if err != nil {
 		return err
@@ -61,6 +67,26 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// lock waits until no other run uses the folder.
+func lock(dir string, out io.Writer) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		fmt.Fprintf(out, "waiting for another build in %s\n", dir)
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 // buildOne makes one archive unless there is one already that was made from the same inputs.
@@ -88,6 +114,10 @@ func buildOne(ctx context.Context, debian *apt, dir, name string, out io.Writer)
 	fmt.Fprintf(out, "building %s\n", name)
 	size, err := writeArchive(ctx, debian, target, name, recipe, in)
 	if err != nil {
+		return err
+	}
+	// Again: newer package lists may have been needed on the way.
+	if key, err = stamp(debian, name, in); err != nil {
 		return err
 	}
 	if err := os.WriteFile(target+".stamp", []byte(key), 0o644); err != nil {
