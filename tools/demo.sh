@@ -21,7 +21,7 @@ cd examples/kube-native
 echo
 echo "The page is at $url; each request is answered by one of three pods:"
 for _ in 1 2 3; do
-	curl -s "$url" | grep -o 'kube-native-[a-z0-9-]*' | head -n 1
+	curl -s "$url" | grep -o 'id="pod">[^<]*' | cut -d'>' -f2
 done
 cat <<END
 
