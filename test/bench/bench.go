@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -71,8 +73,8 @@ func (b *bench) starts(ctx context.Context, r *report) error {
 		if err != nil {
 			return err
 		}
-		for name, at := range status.phases() {
-			r.seconds("  ready: "+name, at)
+		for _, p := range status.phases() {
+			r.seconds("  ready: "+p.name, p.after)
 		}
 	}
 	return nil
@@ -218,8 +220,8 @@ func (b *bench) idle(ctx context.Context, r *report, name string) error {
 		ticks += p.ticks - used[p.pid]
 	}
 	r.megabytes(name+": memory (PSS)", memory)
-	for role, bytes := range byRole {
-		r.megabytes("  "+name+": "+role, bytes)
+	for _, role := range slices.Sorted(maps.Keys(byRole)) {
+		r.megabytes("  "+name+": "+role, byRole[role])
 	}
 	r.percent(name+": CPU, of one core", float64(ticks)*10/float64(time.Since(began).Milliseconds())*100)
 	return nil

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -55,13 +57,20 @@ func (p program) status(ctx context.Context) (status, error) {
 	return s, json.Unmarshal(out, &s)
 }
 
-// phases are how long after the start each component was ready.
-func (s status) phases() map[string]time.Duration {
-	phases := map[string]time.Duration{}
+// phase is one component and how long after the start it was ready.
+type phase struct {
+	name  string
+	after time.Duration
+}
+
+// phases are the components that are ready, in the order in which they became so.
+func (s status) phases() []phase {
+	var phases []phase
 	for _, c := range s.Components {
 		if c.State == "ready" {
-			phases[c.Name] = c.Since.Sub(s.Started)
+			phases = append(phases, phase{c.Name, c.Since.Sub(s.Started)})
 		}
 	}
+	slices.SortFunc(phases, func(a, b phase) int { return cmp.Compare(a.after, b.after) })
 	return phases
 }
