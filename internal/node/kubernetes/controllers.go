@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"sync"
 
 	clientset "k8s.io/client-go/kubernetes"
@@ -19,7 +18,7 @@ import (
 // controllers is kube-controller-manager, as a component.
 type controllers struct {
 	files   pki.Files
-	podCIDR netip.Prefix
+	podCIDR string
 	gate    gate
 
 	config *config.Config
@@ -45,10 +44,9 @@ func (c *controllers) options() (*options.KubeControllerManagerOptions, error) {
 	// One identity for all controllers: they share a process with the administrator's key, and a service account
 	// for each costs some 40 objects and as many requests at each start.
 	o.KubeCloudShared.UseServiceAccountCredentials = false
-	o.KubeCloudShared.ClusterCIDR = c.podCIDR.String()
-	o.KubeCloudShared.AllocateNodeCIDRs = true
-	// The one node has the whole pod network, which is what its CNI configuration says.
-	o.NodeIPAMController.NodeCIDRMaskSize = int32(c.podCIDR.Bits())
+	o.KubeCloudShared.ClusterCIDR = c.podCIDR
+	// The one node has the whole pod network, by its CNI configuration: there is nothing to divide.
+	o.KubeCloudShared.AllocateNodeCIDRs = false
 	o.SAController.ServiceAccountKeyFile = c.files.ServiceAccountKey()
 	o.SAController.RootCAFile = c.files.Cert(pki.CA)
 	o.CSRSigningController.ClusterSigningCertFile = c.files.Cert(pki.CA)
@@ -67,7 +65,6 @@ func (c *controllers) Init(ctx context.Context) error {
 	if c.config, err = o.Config(ctx, app.KnownControllers(), app.ControllersDisabledByDefault(), app.ControllerAliases()); err != nil {
 		return err
 	}
-	c.built = make(chan struct{})
 	c.gate.wrap(c.config.Kubeconfig)
 	c.config.Kubeconfig.Wrap(func(next http.RoundTripper) http.RoundTripper { return observed{c, next} })
 	c.config.Client, err = clientset.NewForConfig(rest.AddUserAgent(c.config.Kubeconfig, options.KubeControllerManagerUserAgent))
@@ -77,10 +74,7 @@ func (c *controllers) Init(ctx context.Context) error {
 // Run runs the controllers until ctx ends.
 func (c *controllers) Run(ctx context.Context) error { return app.Run(ctx, c.config.Complete()) }
 
-// Ready waits until every controller is built. It is before the API server serves, and it is what the kubelet must
-// wait for: the CSI volume plugin keeps what it knows of the node in variables of its package, and the last to
-// initialise it must be the kubelet, not the attach-detach controller, which knows no node. (In the other order the
-// node is never ready: "failed to initialize CSINode: resource name may not be empty".)
+// Ready waits until every controller is built.
 func (c *controllers) Ready(ctx context.Context) error {
 	select {
 	case <-c.built:

@@ -16,16 +16,17 @@ import (
 	"k8s.io/kubernetes/cmd/kubelet/app/options"
 	pkgkubelet "k8s.io/kubernetes/pkg/kubelet"
 	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
+	"k8s.io/kubernetes/pkg/volume"
 
 	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
 )
 
 // kubelet is the kubelet, as a component.
 type kubelet struct {
-	always
-	config Config
-	files  pki.Files
-	gate   gate
+	config      Config
+	files       pki.Files
+	gate        gate
+	controllers <-chan struct{} // closed when the controllers are built
 
 	server *options.KubeletServer
 	deps   *pkgkubelet.Dependencies
@@ -97,7 +98,27 @@ func (k *kubelet) Init(ctx context.Context) error {
 	if k.deps, err = app.UnsecuredDependencies(ctx, k.server, utilfeature.DefaultFeatureGate); err != nil {
 		return err
 	}
+	k.deps.DynamicPluginProber = held{k.deps.DynamicPluginProber, k.controllers, k.gate.closed}
 	return k.clients()
+}
+
+// held makes the kubelet wait, when it is about to initialise its volume plugins, until the controllers have
+// initialised theirs. The CSI plugin keeps what it knows of the node in variables of its package, and the last one to
+// set them must be the kubelet, not the attach-detach controller, which knows of no node: in the other order the node
+// is never ready ("failed to initialize CSINode: resource name may not be empty").
+type held struct {
+	volume.DynamicPluginProber
+	until <-chan struct{}
+	ctx   context.Context
+}
+
+// Init is the first thing that is called when plugins are initialised.
+func (h held) Init() error {
+	select {
+	case <-h.until:
+	case <-h.ctx.Done():
+	}
+	return h.DynamicPluginProber.Init()
 }
 
 // clients gives the kubelet its three clients, which it would else make itself and without the gate.
@@ -134,7 +155,7 @@ func (k *kubelet) Run(ctx context.Context) error {
 
 // Ready waits until the node is registered under its present address.
 func (k *kubelet) Ready(ctx context.Context) error {
-	return poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
+	return poll(ctx, 50*time.Millisecond, func(ctx context.Context) error {
 		node, err := k.deps.KubeClient.CoreV1().Nodes().Get(ctx, k.config.NodeName, metav1.GetOptions{})
 		if err != nil {
 			return err

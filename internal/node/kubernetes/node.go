@@ -26,7 +26,7 @@ type node struct {
 }
 
 // Name is "kubernetes", under which the readiness of everything is reported.
-func (*node) Name() string { return "kubernetes" }
+func (*node) Name() string { return wholeName }
 
 // Init makes the client.
 func (n *node) Init(context.Context) error {
@@ -53,8 +53,10 @@ func (n *node) Run(ctx context.Context) error {
 // account is there, cluster names are answered at the DNS Service's address, and the API server is through with its
 // beginning.
 func (n *node) Ready(ctx context.Context) error {
-	for _, check := range []func(context.Context) error{n.nodeReady, n.serviceAccount, n.dns, n.readyz} {
-		if err := poll(ctx, 10*time.Millisecond, check); err != nil {
+	// In this order since the first is the last to come true (the kubernetes Service is made when the API server calls
+	// itself ready), and the cheapest to ask for.
+	for _, check := range []func(context.Context) error{n.dns, n.readyz, n.nodeReady, n.serviceAccount} {
+		if err := poll(ctx, 20*time.Millisecond, check); err != nil {
 			return err
 		}
 	}
@@ -91,7 +93,7 @@ func (n *node) serviceAccount(ctx context.Context) error {
 
 // dns asks for the kubernetes Service at the DNS Service's address, as a pod would.
 func (n *node) dns(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond) // before there are rules, nothing answers
 	defer cancel()
 	server := net.JoinHostPort(n.config.dnsServiceIP().String(), "53")
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -107,9 +109,11 @@ func (n *node) dns(ctx context.Context) error {
 func (n *node) readyz(ctx context.Context) error {
 	var status int
 	result := n.rest.Get().AbsPath("/readyz").Do(ctx).StatusCode(&status)
-	if err := result.Error(); err != nil || status != http.StatusOK {
-		body, _ := result.Raw()
-		return fmt.Errorf("API server: %w: %s", err, body)
+	if err := result.Error(); err != nil {
+		return fmt.Errorf("API server: %w", err)
+	}
+	if status != http.StatusOK {
+		return fmt.Errorf("API server: /readyz: HTTP status %d", status)
 	}
 	return nil
 }
