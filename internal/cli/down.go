@@ -56,9 +56,7 @@ func (a *app) down(ctx context.Context, f downFlags) error {
 	}
 	a.closeProgress()
 	a.note("down: context %s, %s", a.contextName(), a.took())
-	if !f.volumes {
-		a.note("volumes stay; next: perch up, or perch down -v to remove the data too")
-	}
+	a.note("next: perch up")
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 	helm "helm.sh/helm/v4/pkg/cmd"
@@ -18,30 +19,39 @@ func newHelmCommand(a *app) *cobra.Command {
 		DisableFlagParsing: true,
 	}, func(ctx context.Context, args []string) error {
 		a.freeSignals()
-		all := a.helmArgs(args)
-		return a.hintCluster(len(all) > len(args), a.helm(ctx, all))
+		t := a.helmTarget(args)
+		return a.hintCluster(t, a.helm(ctx, append(t.flags(), args...)))
 	})
 	c.ValidArgsFunction = func(cmd *cobra.Command, args []string, to string) ([]string, cobra.ShellCompDirective) {
 		return completeWith(func(out io.Writer) error {
 			quiet := &app{env: a.env, globals: a.globals}
 			quiet.env.Out, quiet.env.Err = out, io.Discard
-			args := append([]string{cobra.ShellCompRequestCmd}, append(quiet.helmArgs(args), to)...)
-			return quiet.helm(cmd.Context(), args)
+			return quiet.helm(cmd.Context(), slices.Concat([]string{cobra.ShellCompRequestCmd}, a.helmTarget(args).flags(), args, []string{to}))
 		})
 	}
 	return c
 }
 
-// helmArgs are the arguments with our cluster's context added, unless they or helm's own variables name a cluster.
-func (a *app) helmArgs(args []string) []string {
-	added := a.clusterArgs(args, "--kube-context", []string{"--kube-context", "--kubeconfig", "--kube-apiserver"})
-	if a.globals.context == "" && (a.env.getenv("HELM_KUBECONTEXT") != "" || a.env.getenv("HELM_KUBEAPISERVER") != "") {
-		added = nil
+// helmTarget is the cluster that helm is pointed to. Its own variables count as its own flags do.
+func (a *app) helmTarget(args []string) toolTarget {
+	if a.env.getenv("HELM_KUBECONTEXT") != "" {
+		args = append([]string{"--kube-context"}, args...)
 	}
-	if n := a.globals.namespace; n != "" {
-		added = append(added, "--namespace="+n)
+	if a.env.getenv("HELM_KUBEAPISERVER") != "" {
+		args = append([]string{"--kube-apiserver"}, args...)
 	}
-	return append(added, args...)
+	return a.toolTarget(args, "--kube-context", "--kubeconfig", "--kube-apiserver")
+}
+
+// flags are t as helm's flags.
+func (t toolTarget) flags() []string {
+	var flags []string
+	for _, f := range [][2]string{{"--kube-context", t.context}, {"--kubeconfig", t.kubeconfig}, {"--namespace", t.namespace}} {
+		if f[1] != "" {
+			flags = append(flags, f[0]+"="+f[1])
+		}
+	}
+	return flags
 }
 
 // helm runs helm's own command tree.

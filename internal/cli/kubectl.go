@@ -26,56 +26,53 @@ func newKubectlCommand(a *app) *cobra.Command {
 		DisableFlagParsing: true,
 	}, func(ctx context.Context, args []string) error {
 		a.freeSignals()
-		all := a.kubectlArgs(args)
-		return a.hintCluster(len(all) > len(args), a.kubectl(ctx, all))
+		t := a.toolTarget(args, "--context", "--kubeconfig", "--server", "-s", "--cluster")
+		return a.hintCluster(t, a.kubectl(ctx, t, args))
 	})
 	c.ValidArgsFunction = func(cmd *cobra.Command, args []string, to string) ([]string, cobra.ShellCompDirective) {
 		return completeWith(func(out io.Writer) error {
 			quiet := &app{env: a.env, globals: a.globals}
 			quiet.env.Out, quiet.env.Err = out, io.Discard
-			args := append([]string{cobra.ShellCompRequestCmd}, append(quiet.kubectlArgs(args), to)...)
-			return quiet.kubectl(cmd.Context(), args)
+			t := a.toolTarget(args, "--context", "--kubeconfig", "--server", "-s", "--cluster")
+			return quiet.kubectl(cmd.Context(), t, slices.Concat([]string{cobra.ShellCompRequestCmd}, args, []string{to}))
 		})
 	}
 	return c
 }
 
-// kubectlArgs are the arguments with our cluster's context added, unless they name a cluster themselves.
-func (a *app) kubectlArgs(args []string) []string {
-	local := []string{"config", "completion", "help", "kustomize", "options", "plugin"}
-	if len(args) == 0 || slices.Contains(local, args[0]) {
-		return args // these ask no cluster
-	}
-	added := a.clusterArgs(args, "--context", []string{"--context", "--kubeconfig", "--server", "-s", "--cluster"})
-	if n := a.globals.namespace; n != "" {
-		added = append(added, "--namespace="+n)
-	}
-	return append(added, args...)
+// toolTarget is the cluster that kubectl and helm are pointed to, unless their own arguments say otherwise.
+type toolTarget struct {
+	context, kubeconfig, namespace string // each may be ""
+	implied                        bool   // nobody named a cluster: the embedded one is meant
 }
 
-// clusterArgs are the flags that point kubectl or helm to the cluster that our own flags mean. When args already name a
-// cluster by one of the own flags, only args count.
-func (a *app) clusterArgs(args []string, contextFlag string, own []string) []string {
+// toolTarget is what our own global flags name, else the embedded cluster, unless args name one by one of the flags in
+// own. Never the current context of the kubeconfig: it may be production.
+func (a *app) toolTarget(args []string, own ...string) toolTarget {
+	t := toolTarget{context: a.globals.context, namespace: a.globals.namespace}
+	if a.globals.kubeconfig != "" {
+		t.kubeconfig = a.kubeconfig()
+	}
+	if t.context != "" {
+		return t
+	}
 	for _, arg := range args {
 		if arg == "--" {
 			break
 		}
 		name, _, _ := strings.Cut(arg, "=")
 		if slices.Contains(own, name) {
-			return nil
+			return t
 		}
 	}
-	added := []string{contextFlag + "=" + a.contextName()}
-	if a.globals.kubeconfig != "" {
-		added = append(added, "--kubeconfig="+a.kubeconfig())
-	}
-	return added
+	t.context, t.implied = a.contextName(), true
+	return t
 }
 
 // hintCluster adds to the failure of kubectl or helm what they cannot know: that our cluster was meant, and is not there.
-func (a *app) hintCluster(added bool, err error) error {
-	if err != nil && added && !slices.Contains(a.contexts(), a.contextName()) {
-		a.note("hint: there is no context %q: perch cluster start, or name another with --context", a.contextName())
+func (a *app) hintCluster(t toolTarget, err error) error {
+	if err != nil && t.implied && !slices.Contains(a.contexts(), t.context) {
+		a.note("hint: there is no context %q: perch cluster start, or name another with --context", t.context)
 	}
 	return err
 }
@@ -86,8 +83,8 @@ type fatal struct {
 	code    int
 }
 
-// kubectl runs kubectl's own command tree. It exits deep inside by a hook, which is turned into a panic and caught here.
-func (a *app) kubectl(ctx context.Context, args []string) (err error) {
+// kubectl runs kubectl's own command tree on t. It exits deep inside by a hook, which is turned into a panic and caught here.
+func (a *app) kubectl(ctx context.Context, t toolTarget, args []string) (err error) {
 	kubectlutil.BehaviorOnFatal(func(message string, code int) { panic(fatal{message, code}) })
 	defer kubectlutil.DefaultBehaviorOnFatal()
 	defer func() {
@@ -107,6 +104,10 @@ func (a *app) kubectl(ctx context.Context, args []string) (err error) {
 	streams := genericiooptions.IOStreams{In: a.env.In, Out: a.env.Out, ErrOut: a.env.Err}
 	flags := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().
 		WithDiscoveryBurst(300).WithDiscoveryQPS(50).WithWarningPrinter(streams)
+	if local := []string{"config", "completion", "help", "kustomize", "options", "plugin"}; len(args) > 0 && !slices.Contains(local, args[0]) {
+		// As defaults of kubectl's own flags: arguments of ours would stand in the way of plugins, and of what follows "--".
+		flags.Context, flags.KubeConfig, flags.Namespace = &t.context, &t.kubeconfig, &t.namespace
+	}
 	root := kubectl.NewDefaultKubectlCommandWithArgs(kubectl.KubectlOptions{
 		PluginHandler: kubectl.NewDefaultPluginHandler(plugin.ValidPluginFilenamePrefixes),
 		Arguments:     all,

@@ -63,14 +63,14 @@ func (a *app) addToolCommands(root *cobra.Command) {
 	add(root, groupTools, newKubectlCommand(a), newHelmCommand(a), newCompletionCommand(a), newVersionCommand(a))
 }
 
-// orderKey is the annotation of a command that holds its place in the help text, as a number of two digits.
+// orderKey is the annotation of a command that holds its place in the help text: its group and a number of two digits.
 const orderKey = "order"
 
 // add adds commands to a group, in the order in which the help text lists them.
 func add(root *cobra.Command, group string, commands ...*cobra.Command) {
 	for i, c := range commands {
 		c.GroupID = group
-		annotations := map[string]string{orderKey: fmt.Sprintf("%02d", i)}
+		annotations := map[string]string{orderKey: fmt.Sprintf("%s %02d", group, i)}
 		maps.Copy(annotations, c.Annotations)
 		c.Annotations = annotations
 	}

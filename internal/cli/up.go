@@ -39,7 +39,7 @@ func newUpCommand(a *app) *cobra.Command {
 	flags.BoolVarP(&f.detach, "detach", "d", false, "end when the app is ready, instead of following its logs")
 	flags.BoolVar(&f.build, "build", false, "build images even when nothing they are made from changed")
 	flags.BoolVar(&f.noBuild, "no-build", false, "build nothing: use the images that are there")
-	flags.Var(&f.pull, "pull", "pull base and service images: always, missing or never")
+	flags.Var(&f.pull, "pull", "pull images `WHEN`: always, or missing ones only")
 	flags.BoolVar(&f.forceRecreate, "force-recreate", false, "roll all services, changed or not")
 	flags.BoolVar(&f.removeOrphans, "remove-orphans", false, "remove services that the file no longer has")
 	flags.BoolVar(&f.wait, "wait", false, "the same as --detach: up always waits until the app is ready")

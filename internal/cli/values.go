@@ -31,8 +31,8 @@ func (s *seconds) Type() string   { return "duration" }
 type pullPolicy string
 
 func (p *pullPolicy) Set(text string) error {
-	if !slices.Contains([]string{"always", "missing", "never"}, text) {
-		return errors.New("must be one of always, missing, never")
+	if !slices.Contains([]string{"always", "missing"}, text) {
+		return errors.New("must be one of always, missing")
 	}
 	*p = pullPolicy(text)
 	return nil
