@@ -174,7 +174,9 @@ func (n *node) serveLog(w http.ResponseWriter, r *http.Request) {
 			}
 			fmt.Fprintln(w, strings.TrimSpace(stamp+" "+text))
 		}
-		http.NewResponseController(w).Flush()
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return
+		}
 		if ended || breaks || q.Get("follow") != "true" {
 			return
 		}

@@ -272,7 +272,9 @@ func (p *planner) migrations(u *Unit, gate, soft []string) []string {
 			default:
 				cause = "still running"
 			}
-		} else if in, there := p.observed.Releases[u.Release]; there && in.kept != "" {
+		} else if in, there := p.observed.Releases[u.Release]; there && words(in.kept)[j.Name] {
+			cause = "its job is gone"
+		} else if there {
 			cause = "image or command changed"
 		}
 		id := fmt.Sprintf("migrate %s/%d", u.Service, i)
@@ -329,12 +331,12 @@ func (p *planner) rolloutCause(u *Unit) (cause string, kind Kind, err error) {
 	return "", Unchanged, nil
 }
 
-// lost says why a workload that the release should have must be made again: it is not there, or it is a Job that
+// lost says why an object that the release should have must be made again: it is not there, or it is a Job that
 // failed.
 func (p *planner) lost(ref Ref) string {
 	title := strings.ToLower(ref.Kind) + " " + ref.Name
 	switch ref.Kind {
-	case "Deployment", "StatefulSet", "DaemonSet":
+	case "Deployment", "StatefulSet", "DaemonSet", "Service":
 		if _, there := p.observed.Workloads[ref]; !there {
 			return title + " is gone"
 		}

@@ -53,6 +53,11 @@ func planCases(t *testing.T) []planCase {
 		{"interrupted", func(w *Wanted, o *Observed) { status(o, "shop-db", "pending-upgrade") }},
 		{"half-removed", func(w *Wanted, o *Observed) { status(o, "shop-db", "uninstalling") }},
 		{"workload-gone", func(w *Wanted, o *Observed) { delete(o.Workloads, Ref{"Deployment", "db"}) }},
+		{"service-gone", func(w *Wanted, o *Observed) {
+			replace(t, w, "db", deployment("db", "postgres:18", 1), service("db"))
+			install(t, o, w.Units[index(w, "db")], "deployed")
+		}},
+		{"job-gone", func(w *Wanted, o *Observed) { delete(o.Jobs, "web-pre-start-0-aaaa") }},
 		{"not-ready", func(w *Wanted, o *Observed) {
 			o.Workloads[Ref{"Deployment", "db"}] = Workload{Ready: 0, Total: 1, Settled: true}
 		}},

@@ -305,7 +305,9 @@ func (e *executor) again(ctx context.Context, s Step, ro *rollout) error {
 	}
 	err = e.client.Explain(fmt.Errorf("service %s: %w", s.Service, err))
 	ro.verdict <- err
-	<-ro.ended
+	if helmErr := <-ro.ended; helmErr != nil && !errors.Is(helmErr, err) {
+		err = errors.Join(err, helmErr)
+	}
 	e.tell(s, progress.Failed, err.Error())
 	return err
 }

@@ -38,7 +38,7 @@ const helmTimeout = time.Minute
 const fieldManager = "helm"
 
 // setFieldManager tells Helm's kube package our field manager, which it takes from a variable of its own.
-var setFieldManager = sync.OnceFunc(func() { helmkube.ManagedFieldsManager = fieldManager })
+var setFieldManager = sync.OnceFunc(func() { helmkube.ManagedFieldsManager = fieldManager }) //nolint:gochecknoglobals // guards Helm's
 
 // getter lets Helm use our connections and our discovery cache.
 type getter struct{ client *kube.Client }

@@ -147,7 +147,7 @@ func (l *lock) beat(ctx context.Context, me Holder) {
 		case err == nil:
 			l.lease = lease
 		case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-			l.cancel(ErrLockLost)
+			l.cancel(fault.New(fault.Locked, "run it again when the other one is done", "namespace %s: %w", l.namespace, ErrLockLost))
 			return
 		}
 	}

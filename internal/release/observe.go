@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sort"
 	"strings"
 	"time"
@@ -57,7 +58,7 @@ type Observed struct {
 	Volumes   map[string]resource.Quantity // size asked for by each PersistentVolumeClaim, by name
 	Config    map[Ref]Config               // the project's config objects outside releases
 	Jobs      map[string]*batchv1.Job      // all Jobs of the namespace, by name
-	Workloads map[Ref]Workload             // live Deployments, StatefulSets and DaemonSets
+	Workloads map[Ref]Workload             // live Deployments, StatefulSets, DaemonSets and Services (which are ready)
 }
 
 // Installed is one Helm release with all its kept revisions.
@@ -103,7 +104,7 @@ func Observe(ctx context.Context, c *kube.Client, project, namespace string) (Ob
 		Releases: map[string]Installed{}, Volumes: map[string]resource.Quantity{}, Config: map[Ref]Config{},
 		Jobs: map[string]*batchv1.Job{}, Workloads: map[Ref]Workload{},
 	}
-	var deployments, statefulSets, daemonSets map[Ref]Workload
+	var deployments, statefulSets, daemonSets, services map[Ref]Workload
 	var configMaps, secretMaps map[Ref]Config
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return o.observeNamespace(ctx, c) })
@@ -115,18 +116,15 @@ func Observe(ctx context.Context, c *kube.Client, project, namespace string) (Ob
 	g.Go(func() (err error) { deployments, err = listDeployments(ctx, c, namespace); return err })
 	g.Go(func() (err error) { statefulSets, err = listStatefulSets(ctx, c, namespace); return err })
 	g.Go(func() (err error) { daemonSets, err = listDaemonSets(ctx, c, namespace); return err })
+	g.Go(func() (err error) { services, err = listServices(ctx, c, namespace); return err })
 	if err := g.Wait(); err != nil {
 		return Observed{}, c.Explain(fmt.Errorf("namespace %s: %w", namespace, err))
 	}
 	for _, m := range []map[Ref]Config{configMaps, secretMaps} {
-		for ref, v := range m {
-			o.Config[ref] = v
-		}
+		maps.Copy(o.Config, m)
 	}
-	for _, m := range []map[Ref]Workload{deployments, statefulSets, daemonSets} {
-		for ref, v := range m {
-			o.Workloads[ref] = v
-		}
+	for _, m := range []map[Ref]Workload{deployments, statefulSets, daemonSets, services} {
+		maps.Copy(o.Workloads, m)
 	}
 	return o, nil
 }
@@ -303,6 +301,18 @@ func listDaemonSets(ctx context.Context, c *kube.Client, namespace string) (map[
 		st := d.Status
 		settled := st.ObservedGeneration >= d.Generation && st.UpdatedNumberScheduled == st.DesiredNumberScheduled
 		found[Ref{"DaemonSet", d.Name}] = Workload{st.NumberAvailable, st.DesiredNumberScheduled, settled}
+	}
+	return found, nil
+}
+
+func listServices(ctx context.Context, c *kube.Client, namespace string) (map[Ref]Workload, error) {
+	list, err := c.Interface.CoreV1().Services(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[Ref]Workload, len(list.Items))
+	for i := range list.Items {
+		found[Ref{"Service", list.Items[i].Name}] = Workload{Settled: true}
 	}
 	return found, nil
 }

@@ -82,7 +82,7 @@ func (p Plan) String() string {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Kind, what, s.Cause, after)
 	}
-	w.Flush()
+	_ = w.Flush() // a strings.Builder takes all
 	lines := strings.Split(b.String(), "\n")
 	for i, l := range lines {
 		lines[i] = strings.TrimRight(l, " ")
