@@ -136,10 +136,11 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, error)
 		{Component: kcm},
 		{Component: &kubelet{config: c, files: files, gate: open, controllers: kcm.built}},
 		{Component: &proxy{config: c, files: files, gate: open}},
+		{Component: &apiserver.Defaults{Files: files}, Needs: []string{"kube-apiserver"}},
 		{Component: &scheduler{files: files}, Needs: []string{"kube-apiserver"}},
 		{Component: resolver, Needs: []string{"kube-apiserver"}},
 		{Component: volumes, Needs: []string{"kube-apiserver"}},
-		{Component: &node{config: c, files: files}, Needs: []string{"kubelet", "kube-controller-manager", "kube-proxy", "kube-scheduler", "dns", "volumes"}},
+		{Component: &node{config: c, files: files}, Needs: []string{"kubelet", "kube-controller-manager", "kube-proxy", "kube-scheduler", "default-roles", "dns", "volumes"}},
 	}), nil
 }
 

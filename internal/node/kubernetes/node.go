@@ -50,8 +50,7 @@ func (n *node) Run(ctx context.Context) error {
 }
 
 // Ready waits until a pod could be made and would find its way: the node is ready and takes pods, the default service
-// account is there, cluster names are answered at the DNS Service's address, and the API server is through with its
-// beginning.
+// account is there, cluster names are answered at the DNS Service's address, and the API server calls itself ready.
 func (n *node) Ready(ctx context.Context) error {
 	// In this order since the first is the last to come true (the kubernetes Service is made when the API server calls
 	// itself ready), and the cheapest to ask for.

@@ -13,11 +13,14 @@ import (
 	"time"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
+	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
 
 	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
 )
@@ -38,8 +41,7 @@ type Server struct {
 	once      sync.Once
 }
 
-// Serving is closed when the server answers requests of system:masters and of nodes, whose rights are not objects:
-// a second before the default RBAC roles are written and /readyz says ok.
+// Serving is closed when the server answers requests of system:masters and of nodes, whose rights are not objects.
 func (s *Server) Serving() <-chan struct{} {
 	s.once.Do(func() { s.serving = make(chan struct{}) })
 	return s.serving
@@ -124,7 +126,29 @@ func splitAddr(a net.Addr) (net.IP, int) {
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.completed.InformerName.Release()
-	return app.Run(ctx, s.completed)
+	// As app.Run does, but for the two hooks that Defaults stands in for.
+	config, err := app.NewConfig(s.completed)
+	if err != nil {
+		return err
+	}
+	for _, c := range []*genericapiserver.Config{
+		config.KubeAPIs.ControlPlane.Generic, &config.ApiExtensions.GenericConfig.Config, &config.Aggregator.GenericConfig.Config,
+	} {
+		c.DisabledPostStartHooks.Insert(rbacrest.PostStartHookName, schedulingrest.PostStartHookName)
+	}
+	completed, err := config.Complete()
+	if err != nil {
+		return err
+	}
+	chain, err := app.CreateServerChain(completed)
+	if err != nil {
+		return err
+	}
+	prepared, err := chain.PrepareRun()
+	if err != nil {
+		return err
+	}
+	return prepared.Run(ctx)
 }
 
 // Ready waits until it serves (see Serving). Whoever needs more asks /readyz.
@@ -144,9 +168,6 @@ func (s *Server) Ready(ctx context.Context) error {
 		}
 	}
 }
-
-// Healthy asks /readyz: the default roles, namespaces and priority classes are there.
-func (s *Server) Healthy(ctx context.Context) error { return s.probe(ctx, "/readyz") }
 
 func (s *Server) probe(ctx context.Context, path string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)

@@ -101,8 +101,12 @@ func New(dir string) (*Server, error) {
 	if err := os.WriteFile(s.Kubeconfig, admin, 0o600); err != nil {
 		return nil, err
 	}
-	steps := []component.Step{{Component: etcd}, {Component: server, Needs: []string{etcd.Name()}}}
-	return s, s.start(steps, server.Name())
+	defaults := &apiserver.Defaults{Files: files}
+	return s, s.start([]component.Step{
+		{Component: etcd},
+		{Component: server, Needs: []string{etcd.Name()}},
+		{Component: defaults, Needs: []string{server.Name()}},
+	}, defaults.Name())
 }
 
 // start runs the components and returns when the last one is ready, or one has failed.

@@ -45,8 +45,8 @@ const (
 )
 
 // The parts of the control plane have names of their own, for the records, but the rights of the administrator: they
-// are one process, which holds all keys, so lesser rights would protect nothing, and RBAC roles are written only a
-// second after the API server serves. The node alone has its lesser rights, which is how it is told from the rest.
+// are one process, which holds all keys, so lesser rights would protect nothing, and they need not wait for the RBAC
+// roles to be written. The node alone has its lesser rights, which is how it is told from the rest.
 const masters = "system:masters"
 
 const (
