@@ -16,6 +16,8 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
+
+	_ "github.com/perch-k8s/perch/internal/cli/kubectltext" // for what its initialization does
 )
 
 func newKubectlCommand(a *app) *cobra.Command {
