@@ -56,10 +56,13 @@ func (c Cluster) StartStore(ctx context.Context, r progress.Reporter) error {
 	return c.await(ctx, r, began, supervisor.Containerd)
 }
 
-// begin checks the machine and starts the supervisor unless it runs.
+// begin checks the machine and starts the supervisor, unless it runs.
 func (c Cluster) begin(ctx context.Context, r progress.Reporter) (began bool, err error) {
 	if err := c.validate(); err != nil {
 		return false, err
+	}
+	if c.serving(ctx) { // what it needed was there; and a disk that filled up since must not keep anybody from it
+		return false, nil
 	}
 	findings := preflight.Check(ctx, c.Dir)
 	for _, f := range findings {
@@ -107,7 +110,7 @@ func (c Cluster) ensureSupervisor(ctx context.Context) (began bool, err error) {
 			return true, c.spawn(lock)
 		}
 		// Somebody holds the lock: a running supervisor answers; one that is stopping goes away.
-		if s, err := c.Status(ctx); err == nil && s.Running && s.State != sandbox.Stopped && s.State != sandbox.Failed {
+		if c.serving(ctx) {
 			return false, nil
 		}
 		if time.Now().After(deadline) {
@@ -119,6 +122,12 @@ func (c Cluster) ensureSupervisor(ctx context.Context) (began bool, err error) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// serving says whether a supervisor answers that is not on its way out.
+func (c Cluster) serving(ctx context.Context) bool {
+	s, err := c.Status(ctx)
+	return err == nil && s.Running && s.State != sandbox.Stopped && s.State != sandbox.Failed
 }
 
 // spawn starts the supervisor in the background. The control socket listens before it runs, so that nobody has to wait
