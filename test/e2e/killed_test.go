@@ -35,9 +35,7 @@ func testKilled(t *testing.T, a *app) {
 				return a.node.nodeReady(ctx)
 			})
 			t.Logf("ready again %s after it ran again", time.Since(began).Round(time.Millisecond))
-			// A new pod shows that all of it works again.
-			a.node.perch(t, "", "kubectl", "delete", "pod", "-n", a.namespace, "-l", "app.kubernetes.io/name=web", "--field-selector=metadata.name="+a.node.ready(t, a.namespace, "web", 3)[0], "--wait=false")
-			a.settled(t)
+			a.replacePod(t)
 			s.noneFailed(t)
 			if diff := cmp.Diff(shape, a.node.shape(t, a.namespace)); diff != "" {
 				t.Errorf("objects changed, -before +after:\n%s", diff)
@@ -57,7 +55,30 @@ func testKilled(t *testing.T, a *app) {
 	}
 }
 
-// nodeReady says whether the node reported itself in the last seconds.
+// replacePod deletes a replica and waits for another one: that takes all of the node.
+func (a *app) replacePod(t *testing.T) {
+	t.Helper()
+	old := a.node.ready(t, a.namespace, "web", 3)[0]
+	a.perch(t, "", "kubectl", "delete", "pod", "-n", a.namespace, old, "--wait=false")
+	eventually(t, 60*time.Second, "another pod is in the place of "+old, func(ctx context.Context) error {
+		pods, err := a.node.pods(ctx, a.namespace, "web")
+		if err != nil {
+			return err
+		}
+		ready := 0
+		for _, p := range pods {
+			if p.Name != old && podReady(p) {
+				ready++
+			}
+		}
+		if ready != 3 {
+			return fmt.Errorf("%d of %d pods are ready", ready, len(pods))
+		}
+		return nil
+	})
+}
+
+// nodeReady wants the API to answer and the node to be ready.
 func (n *node) nodeReady(ctx context.Context) error {
 	list, err := n.api.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
