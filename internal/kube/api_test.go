@@ -295,7 +295,7 @@ func TestWaitReadyTellsTheCrash(t *testing.T) {
 	if !ok || f.Kind != fault.Rollout {
 		t.Fatalf("error %v, want a fault of kind Rollout", err)
 	}
-	want := "service web: pod web-abc-1: container web crashes: 2 restarts, the last time it exited with code 3"
+	want := "service web: pod web-abc-1: container web crashes: it exited with code 3 (restarts: 2)"
 	if err.Error() != want {
 		t.Errorf("error %q, want %q", err, want)
 	}

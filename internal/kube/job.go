@@ -57,7 +57,7 @@ func StateOf(j *batchv1.Job) JobState {
 func (c *Client) RunJob(ctx context.Context, job *batchv1.Job, r progress.Reporter, id string) (exit int, err error) {
 	defer func() {
 		if err != nil {
-			r.Report(progress.Event{ID: id, Status: progress.Failed, Text: reason(err)})
+			r.Report(progress.Event{ID: id, Status: progress.Failed, Text: Reason(err)})
 		}
 	}()
 	namespace := orElse(job.Namespace, c.Namespace)
@@ -104,14 +104,6 @@ func (c *Client) RunJob(ctx context.Context, job *batchv1.Job, r progress.Report
 		return 0, nil
 	}
 	return c.endJob(ctx, live, t, err)
-}
-
-// reason is an error's text for an event, without the name of the Job, which the event has.
-func reason(err error) string {
-	if e, ok := errors.AsType[*RolloutError](err); ok {
-		return e.Text
-	}
-	return err.Error()
 }
 
 // submit makes sure that a Job of that name runs or is complete, and gives it.

@@ -331,7 +331,7 @@ func containerTrouble(p *corev1.Pod, cs corev1.ContainerStatus) (t trouble, bad 
 		t.cause = CauseConfig
 	case cs.State.Running == nil && (reason == "CrashLoopBackOff" || cs.RestartCount >= crashLimit) && !succeededInit(p, cs):
 		t.cause = CauseCrash
-		t.text = fmt.Sprintf("container %s crashes: %d restarts, the last time it %s", cs.Name, cs.RestartCount, ended(last))
+		t.text = fmt.Sprintf("container %s crashes: it %s (restarts: %d)", cs.Name, ended(last), cs.RestartCount)
 	default:
 		return t, false
 	}

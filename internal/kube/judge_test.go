@@ -80,9 +80,9 @@ func TestPodTroubles(t *testing.T) {
 			[]found{{CauseConfig, graceConfig, "container web: couldn't find key PORT"}}},
 		{"first crash, running again", restarted(1, corev1.ContainerStateTerminated{ExitCode: 1}, running), nil, nil},
 		{"crash loop", restarted(1, corev1.ContainerStateTerminated{ExitCode: 3}, backOff), nil,
-			[]found{{CauseCrash, 0, "container web crashes: 1 restarts, the last time it exited with code 3"}}},
+			[]found{{CauseCrash, 0, "container web crashes: it exited with code 3 (restarts: 1)"}}},
 		{"ends well again and again", restarted(2, corev1.ContainerStateTerminated{}, backOff), nil,
-			[]found{{CauseCrash, 0, "container web crashes: 2 restarts, the last time it exited with code 0"}}},
+			[]found{{CauseCrash, 0, "container web crashes: it exited with code 0 (restarts: 2)"}}},
 		{"out of memory", restarted(1, corev1.ContainerStateTerminated{Reason: "OOMKilled", ExitCode: 137}, running), nil,
 			[]found{{CauseMemory, 0, "container web was killed for using more memory than its limit"}}},
 		{"out of memory long ago", func(p *corev1.Pod) {

@@ -45,6 +45,18 @@ func (e *RolloutError) Error() string {
 	return e.Workload + ": pod " + e.Pod + ": " + e.Text
 }
 
+// Reason is an error's text for an event, without the name of the workload, which the event has.
+func Reason(err error) string {
+	e, ok := errors.AsType[*RolloutError](err)
+	switch {
+	case !ok:
+		return err.Error()
+	case e.Pod == "" || e.Cause == CauseJob:
+		return e.Text
+	}
+	return "pod " + e.Pod + ": " + e.Text
+}
+
 // WaitReady waits until every Deployment, StatefulSet and DaemonSet among objs is rolled out and every Job complete, by
 // watching; other kinds are passed over. It ends at once when one of them cannot get there, with a *fault.Error of
 // kind Rollout that holds the cause (a *RolloutError), the last log lines and a hint. When the context's deadline

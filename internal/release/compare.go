@@ -386,30 +386,31 @@ func (p *planner) staleJobs(u *Unit, in Installed) []string {
 	return names
 }
 
-// orphans plans the removal of releases that nothing asks for, or names them.
+// orphans plans the removal of releases whose service the Compose file no longer has, or names those services.
 func (p *planner) orphans() []string {
 	wanted := map[string]bool{}
 	for _, u := range p.units {
 		wanted[u.Release] = true
 	}
-	var names []string
-	for name := range p.observed.Releases {
-		if !wanted[name] {
-			names = append(names, name)
+	var orphans []Installed
+	for name, in := range p.observed.Releases {
+		if !wanted[name] && !slices.Contains(p.wanted.Known, in.Service) {
+			orphans = append(orphans, in)
 		}
 	}
-	sort.Strings(names)
-	if !p.wanted.RemoveOrphans {
-		return names
-	}
-	for _, name := range names {
-		in := p.observed.Releases[name]
+	sort.Slice(orphans, func(i, j int) bool { return orphans[i].Name < orphans[j].Name })
+	var left []string
+	for _, in := range orphans {
+		if !p.wanted.RemoveOrphans {
+			left = append(left, in.Service)
+			continue
+		}
 		p.add(Step{
-			ID: "uninstall " + name, Kind: Uninstall, Service: in.Service, Object: name, release: name,
+			ID: "uninstall " + in.Name, Kind: Uninstall, Service: in.Service, Object: in.Name, release: in.Name,
 			Cause: "not in the Compose file",
 		})
 	}
-	return nil
+	return left
 }
 
 // prune plans the removal of config objects and migration Jobs that no revision needs that will be kept: the kept

@@ -64,6 +64,14 @@ func planCases(t *testing.T) []planCase {
 		{"migration-failed", func(w *Wanted, o *Observed) { o.Jobs["web-pre-start-0-aaaa"] = finished("web", batchv1.JobFailed) }},
 		{"migration-running", func(w *Wanted, o *Observed) { o.Jobs["web-pre-start-0-aaaa"] = finished("web", "") }},
 		{"orphan", func(w *Wanted, o *Observed) { w.Units = w.Units[:2] }},
+		{"not-asked-for", func(w *Wanted, o *Observed) {
+			w.Units, w.RemoveOrphans, w.Known = w.Units[:2], true, []string{"web", "db", "worker"}
+		}},
+		{"command", func(w *Wanted, o *Observed) {
+			d := deployment("worker", "worker:1", 1)
+			d.Spec.Template.Spec.Containers[0].Args = []string{"work"}
+			replace(t, w, "worker", d)
+		}},
 		{"orphan-removed", func(w *Wanted, o *Observed) { w.Units, w.RemoveOrphans = w.Units[:2], true }},
 		{"volume-grows", func(w *Wanted, o *Observed) { w.Volumes = []runtime.Object{claim("db-data", "shop", "2Gi")} }},
 		{"volume-shrinks", func(w *Wanted, o *Observed) { w.Volumes = []runtime.Object{claim("db-data", "shop", "512Mi")} }},

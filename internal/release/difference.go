@@ -175,6 +175,26 @@ func element(v any, i int) string {
 	return fmt.Sprint(i)
 }
 
+// phrases are the fields of objects that have a name of their own in a Compose file.
+func phrases() []struct{ field, word string } {
+	return []struct{ field, word string }{
+		{"initContainers", "pre_start of each replica"},
+		{"readinessProbe", "health check"},
+		{"startupProbe", "health check"},
+		{"livenessProbe", "liveness probe"},
+		{"lifecycle", "life cycle hooks"},
+		{"args", "command"},
+		{"command", "entrypoint"},
+		{"resources", "resources"},
+		{"ports", "ports"},
+		{"volumeMounts", "volumes"},
+		{"volumes", "volumes"},
+		{"strategy", "update order"},
+		{"labels", "labels"},
+		{"terminationGracePeriodSeconds", "grace period"},
+	}
+}
+
 // phrase says one difference.
 func phrase(ref Ref, path []string, old, now any) string {
 	last := ""
@@ -193,6 +213,11 @@ func phrase(ref Ref, path []string, old, now any) string {
 			}
 		}
 		return "environment changed"
+	}
+	for _, w := range phrases() {
+		if slices.Contains(path, w.field) {
+			return w.word + " changed"
+		}
 	}
 	return strings.ToLower(ref.Kind) + " " + strings.Join(path, ".") + " changed"
 }

@@ -38,6 +38,11 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
+	for _, service := range p.Orphans {
+		r.Report(progress.Event{
+			ID: "service " + service, Status: progress.Warned, Text: "not in the Compose file: perch up --remove-orphans removes it",
+		})
+	}
 	if !p.Changes() {
 		for _, s := range p.Steps {
 			r.Report(progress.Event{ID: "service " + s.Service, Status: progress.Same, Text: "unchanged"})
@@ -363,7 +368,7 @@ func (e *executor) wait(ctx context.Context, s Step) error {
 		past = ro.past
 	}
 	if err != nil {
-		e.tell(s, progress.Failed, err.Error())
+		e.tell(s, progress.Failed, kube.Reason(err))
 		return err
 	}
 	e.tell(s, progress.Done, past)

@@ -52,7 +52,7 @@ type Plan struct {
 	Project   string
 	Namespace string
 	Steps     []Step
-	Orphans   []string // releases of the project that nothing asks for and that are left alone
+	Orphans   []string // services that the Compose file no longer has and whose releases are left alone
 
 	wanted Wanted
 }

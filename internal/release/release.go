@@ -60,7 +60,8 @@ type Wanted struct {
 	Namespace     string
 	Volumes       []runtime.Object // PersistentVolumeClaims; they outlive releases
 	Units         []Unit           // only the services that are asked for; others are left as they are
-	RemoveOrphans bool             // uninstall the project's releases that no Unit names
+	Known         []string         // all services of the Compose file, those that are not asked for too: no orphans
+	RemoveOrphans bool             // uninstall the project's releases of services that are neither Units nor Known
 	Recreate      bool             // roll even what is unchanged
 }
 

@@ -90,6 +90,8 @@ func wanted(o Options, project *compose.Project, rendered render.Output, images 
 		Project: project.Name, Namespace: namespaceOf(o, project), Volumes: rendered.Volumes,
 		RemoveOrphans: o.RemoveOrphans, Recreate: o.ForceRecreate,
 	}
+	// Services that were not asked for, or whose profile is off, are no orphans.
+	w.Known = slices.Concat(slices.Collect(maps.Keys(project.AllServices())), slices.Collect(maps.Keys(project.Jobs)))
 	for _, u := range rendered.Units {
 		c, err := chart.New(u.Release, tagOf(images[u.Service].Ref), u.Objects)
 		if err != nil {
