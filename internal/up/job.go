@@ -2,11 +2,15 @@ package up
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/image"
@@ -41,7 +45,40 @@ func RunJob(ctx context.Context, o Options, name string, args []string, suffix s
 	if err := kubeReady(ctx, client, job.Namespace, rendered, name); err != nil {
 		return 0, err
 	}
-	return client.RunJob(ctx, job, r, "job "+name)
+	exit, err = client.RunJob(ctx, job, r, "job "+name)
+	if ctx.Err() != nil { // the job may run on
+		return exit, err
+	}
+	return exit, errors.Join(err, tidy(ctx, client, job.Namespace, rendered, name))
+}
+
+// tidy removes the config that only runs of the job read, once all of them have ended. Left there, it would be for the
+// next up to remove, which then could not say that it changed nothing.
+func tidy(ctx context.Context, client *kube.Client, namespace string, rendered render.Output, name string) error {
+	jobs, err := client.Interface.BatchV1().Jobs(namespace).List(ctx, metav1.ListOptions{LabelSelector: kube.ComponentLabel + "=job"})
+	if err != nil {
+		return client.Explain(err)
+	}
+	for i := range jobs.Items {
+		if kube.StateOf(&jobs.Items[i]) == kube.JobRunning {
+			return nil
+		}
+	}
+	read := slices.Clone(rendered.JobUse[name])
+	for _, u := range rendered.Units { // a job with a schedule shares its config with the CronJob
+		read = slices.DeleteFunc(read, func(o runtime.Object) bool { return slices.ContainsFunc(u.Config, sameAs(o)) })
+	}
+	return client.Delete(ctx, read)
+}
+
+// sameAs tells whether another object of the project is o: names of config are unique by kind.
+func sameAs(o runtime.Object) func(runtime.Object) bool {
+	return func(other runtime.Object) bool {
+		a, aerr := meta.Accessor(o)
+		b, berr := meta.Accessor(other)
+		return aerr == nil && berr == nil && a.GetName() == b.GetName() &&
+			o.GetObjectKind().GroupVersionKind() == other.GetObjectKind().GroupVersionKind()
+	}
 }
 
 func unknownJob(name string, known []string) error {
