@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
-	"strings"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -30,7 +28,7 @@ type Server struct {
 	ClusterDomain string
 	NodeIP        net.IP    // where it listens, UDP and TCP
 	ServiceIP     net.IP    // where pods ask: an address of the service network
-	Upstream      string    // host:port for names outside of the cluster; "" answers them NXDOMAIN
+	Upstream      string    // host:port for names outside of the cluster; "" refuses them
 	Log           io.Writer // takes its log
 	AfterStart    func()    // called once it runs: CoreDNS takes klog's process-wide logger over, and gives it back never
 
@@ -74,7 +72,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready waits until it answers. It lets nobody wait who does not ask for it.
+// Ready waits until it answers.
 func (s *Server) Ready(ctx context.Context) error {
 	select {
 	case <-s.started:
@@ -86,23 +84,31 @@ func (s *Server) Ready(ctx context.Context) error {
 
 // corefile is CoreDNS's configuration. A pod asks for a name outside with each of its search domains first, so the
 // cluster's own answers, also those that there is no such name, must be fast; they are not cached, since a Service
-// that was just made must be found.
+// that was just made must be found. Without an upstream, names outside are refused.
 func (s *Server) corefile() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s in-addr.arpa ip6.arpa {\n", s.ClusterDomain)
-	fmt.Fprintf(&b, "\tbind %s\n\terrors\n", s.NodeIP)
-	fmt.Fprintf(&b, "\tkubernetes %s in-addr.arpa ip6.arpa {\n", s.ClusterDomain)
-	fmt.Fprintf(&b, "\t\tkubeconfig %q\n\t\tpods insecure\n\t\tttl 5\n\t\tfallthrough in-addr.arpa ip6.arpa\n\t}\n", s.Kubeconfig)
-	s.forward(&b)
-	b.WriteString("}\n")
-	fmt.Fprintf(&b, ". {\n\tbind %s\n\terrors\n", s.NodeIP)
-	s.forward(&b)
-	b.WriteString("}\n")
-	return strings.ReplaceAll(b.String(), ":53", ":"+strconv.Itoa(port))
-}
-
-func (s *Server) forward(b *strings.Builder) {
+	const reverse = "in-addr.arpa ip6.arpa"
+	zones := s.ClusterDomain + " " + reverse
+	outside := ""
 	if s.Upstream != "" {
-		fmt.Fprintf(b, "\tcache 30\n\tforward . %s\n", s.Upstream)
+		zones = "."
+		outside = fmt.Sprintf(`
+	cache 30 {
+		disable success %[1]s
+		disable denial %[1]s
 	}
+	forward . %[2]s {
+		max_fails 0
+	}`, s.ClusterDomain, s.Upstream)
+	}
+	return fmt.Sprintf(`%s {
+	bind %s
+	errors
+	kubernetes %s %s {
+		kubeconfig %q
+		pods insecure
+		ttl 5
+		fallthrough %s
+	}%s
+}
+`, zones, s.NodeIP, s.ClusterDomain, reverse, s.Kubeconfig, reverse, outside)
 }

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -150,6 +151,17 @@ func (k *kubelet) clients() error {
 
 // Run runs the kubelet until ctx ends. The pods stay.
 func (k *kubelet) Run(ctx context.Context) error {
+	// The kubelet would wait for the runtime too, but look for it again only after a second.
+	err := poll(ctx, 10*time.Millisecond, func(ctx context.Context) error {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", k.config.ContainerdSocket)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+	if err != nil {
+		return fmt.Errorf("container runtime: %w", err)
+	}
 	return app.Run(ctx, k.server, k.deps, utilfeature.DefaultFeatureGate)
 }
 

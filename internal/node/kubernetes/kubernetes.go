@@ -61,7 +61,8 @@ const (
 const (
 	wholeName    = "kubernetes" // the component whose readiness is that of everything
 	startTimeout = 2 * time.Minute
-	stopTimeout  = 5 * time.Second
+	// The API server would take 2 s to send its clients away; all of them end with it, and the store is closed next.
+	stopTimeout = 500 * time.Millisecond
 	// What a client may ask of the API server in a second, where clients are the node's own and share its process.
 	unthrottledQPS, unthrottledBurst = 500, 1000
 )
@@ -77,22 +78,26 @@ func Run(ctx context.Context, c Config, report func(Event)) error {
 	logs := newLogs(c.LogDir)
 	defer logs.close()
 	logs.setGlobal()
-	steps, err := c.steps(ctx, logs)
+	steps, listener, err := c.steps(ctx, logs)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = listener.Close() }() // it is the API server's, but that may never have begun
 	return component.Run(ctx, steps, component.Options{StartTimeout: startTimeout, StopTimeout: stopTimeout}, lessGarbage(report))
 }
 
 // lessGarbage lets memory grow while everything starts, which is when nearly all of it is allocated and kept: the
-// collector would take a seventh of the processor's time. It is back to what it was at the end of the start.
+// collector would take a seventh of the processor's time. Soon after the start the memory is given back.
 func lessGarbage(report func(Event)) func(Event) {
 	const duringStart = 400 // per cent
 	usual := debug.SetGCPercent(duringStart)
 	var once sync.Once
 	return func(e Event) {
 		if e.State == Exited || e.Component == wholeName && e.State == Ready {
-			once.Do(func() { debug.SetGCPercent(usual) })
+			once.Do(func() {
+				debug.SetGCPercent(usual)
+				time.AfterFunc(5*time.Second, debug.FreeOSMemory)
+			})
 		}
 		report(e)
 	}
@@ -106,16 +111,16 @@ func AdminKubeconfig(dir, server string) ([]byte, error) {
 
 func pkiFiles(dir string) pki.Files { return pki.Files(filepath.Join(dir, "pki")) }
 
-// steps is everything in the order of its start. Parts that need nothing are prepared and started at once; those with
+// steps is everything in the order of its start, and the API server's listener, which is open already. Parts that need nothing are prepared and started at once; those with
 // a gate are started at once as well, and their first request waits for the API server.
-func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, error) {
+func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Listener, error) {
 	files, err := pki.Ensure(string(pkiFiles(c.Dir)), c.pkiRequest())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	listener, err := net.Listen("tcp4", net.JoinHostPort("0.0.0.0", strconv.Itoa(c.APIPort)))
 	if err != nil {
-		return nil, fmt.Errorf("API server: %w", err)
+		return nil, nil, fmt.Errorf("API server: %w", err)
 	}
 	nodeIP := net.ParseIP(c.NodeIP)
 	etcd := &apiserver.Etcd{Dir: filepath.Join(c.Dir, "etcd"), SocketDir: filepath.Join(c.RunDir, "etcd"), Log: logs.writer("etcd")}
@@ -141,7 +146,7 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, error)
 		{Component: resolver, Needs: []string{"kube-apiserver"}},
 		{Component: volumes, Needs: []string{"kube-apiserver"}},
 		{Component: &node{config: c, files: files}, Needs: []string{"kubelet", "kube-controller-manager", "kube-proxy", "kube-scheduler", "default-roles", "dns", "volumes"}},
-	}), nil
+	}), listener, nil
 }
 
 func (c Config) pkiRequest() pki.Request {

@@ -21,8 +21,9 @@ type node struct {
 	config Config
 	files  pki.Files
 
-	client clientset.Interface
-	rest   rest.Interface
+	client  clientset.Interface
+	rest    rest.Interface
+	started time.Time
 }
 
 // Name is "kubernetes", under which the readiness of everything is reported.
@@ -34,6 +35,7 @@ func (n *node) Init(context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.started = time.Now()
 	config.QPS, config.Burst, config.Timeout = -1, 0, 5*time.Second
 	client, err := clientset.NewForConfig(config)
 	if err != nil {
@@ -71,7 +73,10 @@ func (n *node) nodeReady(ctx context.Context) error {
 		if c.Type != corev1.NodeReady {
 			continue
 		}
-		// After a crash the last status stands until the kubelet reports again; that it did is seen by its own Ready.
+		// After a restart the old status stands until the kubelet reports again. Times in objects are whole seconds.
+		if c.LastHeartbeatTime.Time.Before(n.started.Truncate(time.Second)) {
+			return fmt.Errorf("node %s: no status since %s", node.Name, c.LastHeartbeatTime)
+		}
 		if c.Status != corev1.ConditionTrue {
 			return fmt.Errorf("node %s: %s: %s", node.Name, c.Reason, c.Message)
 		}

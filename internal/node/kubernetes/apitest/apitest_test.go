@@ -1,9 +1,12 @@
 package apitest_test
 
 import (
+	"bytes"
+	"slices"
 	"testing"
-	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -11,11 +14,9 @@ import (
 	"github.com/perch-k8s/perch/internal/node/kubernetes/apitest"
 )
 
-func TestStart(t *testing.T) {
-	t0 := time.Now()
-	path := apitest.Start(t)
-	t.Log(time.Since(t0))
-	config, err := clientcmd.BuildConfigFromFlags("", path)
+func clientOf(t *testing.T, kubeconfig string) kubernetes.Interface {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,9 +24,116 @@ func TestStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{}); err != nil {
+	return client
+}
+
+func start(t *testing.T, dir string) *apitest.Server {
+	t.Helper()
+	s, err := apitest.New(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t0 = time.Now()
-	t.Cleanup(func() { t.Log(time.Since(t0)) })
+	return s
+}
+
+// stored is what the store itself holds for a key.
+func stored(t *testing.T, s *apitest.Server, key string) []byte {
+	t.Helper()
+	store, err := clientv3.New(clientv3.Config{Endpoints: []string{"unix://" + s.EtcdSocket}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	got, err := store.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Kvs) != 1 {
+		t.Fatalf("%s: %d values", key, len(got.Kvs))
+	}
+	return got.Kvs[0].Value
+}
+
+// One server at a time, so the tests of this package are one test.
+func TestServer(t *testing.T) {
+	dir := t.TempDir()
+	first := start(t, dir)
+	client := clientOf(t, first.Kubeconfig)
+	const word = "correct-horse-battery"
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, StringData: map[string]string{"password": word}}
+	if _, err := client.CoreV1().Secrets("default").Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
+	t.Run("secrets are encrypted at rest", func(t *testing.T) {
+		raw := stored(t, first, "/registry/secrets/default/s")
+		if !bytes.HasPrefix(raw, []byte("k8s:enc:secretbox:")) || bytes.Contains(raw, []byte(word)) {
+			t.Errorf("stored as %q", raw)
+		}
+	})
+	t.Run("the default objects are there", func(t *testing.T) { defaults(t, client) })
+	t.Run("it is the embedded Kubernetes", func(t *testing.T) {
+		if _, err := client.Discovery().ServerVersion(); err != nil {
+			t.Error(err)
+		}
+	})
+	role, err := client.RbacV1().ClusterRoles().Get(t.Context(), "system:node-proxier", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	role.Rules = nil
+	if _, err := client.RbacV1().ClusterRoles().Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	second := start(t, dir)
+	t.Cleanup(func() {
+		if err := second.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	client = clientOf(t, second.Kubeconfig)
+	t.Run("objects survive a restart", func(t *testing.T) {
+		got, err := client.CoreV1().Secrets("default").Get(t.Context(), "s", metav1.GetOptions{})
+		if err != nil || string(got.Data["password"]) != word {
+			t.Errorf("secret after a restart: %v, %v", got.Data, err)
+		}
+	})
+	t.Run("a default role that lost a right has it again", func(t *testing.T) {
+		role, err := client.RbacV1().ClusterRoles().Get(t.Context(), "system:node-proxier", metav1.GetOptions{})
+		if err != nil || len(role.Rules) == 0 {
+			t.Errorf("role %v: %v", role, err)
+		}
+	})
+}
+
+// defaults looks for what the API server's own hooks would have written.
+func defaults(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	roles, err := client.RbacV1().ClusterRoles().List(t.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/bootstrapping=rbac-defaults"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, r := range roles.Items {
+		names = append(names, r.Name)
+	}
+	for _, want := range []string{"cluster-admin", "admin", "edit", "view", "system:node", "system:controller:job-controller"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("no cluster role %s", want)
+		}
+	}
+	bindings, err := client.RbacV1().ClusterRoleBindings().List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(bindings.Items) < 40 {
+		t.Errorf("%d cluster role bindings: %v", len(bindings.Items), err)
+	}
+	if _, err := client.RbacV1().RoleBindings("kube-public").Get(t.Context(), "system:controller:bootstrap-signer", metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.SchedulingV1().PriorityClasses().Get(t.Context(), "system-node-critical", metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
 }

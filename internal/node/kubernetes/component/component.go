@@ -56,12 +56,12 @@ type Step struct {
 // Options are the limits of a run. Zero means none.
 type Options struct {
 	StartTimeout time.Duration // from the beginning until everything is ready
-	StopTimeout  time.Duration // for each component to end when it is asked to
+	StopTimeout  time.Duration // for each component to end when it is asked to, before the next one is asked
 }
 
 // Run runs the steps until ctx ends (it returns nil then) or one of them fails (it returns that error, with the
-// component's name). Before it returns, everything was asked to stop, the last of the list first, and has stopped, or
-// is named in the error. report may be called by several goroutines at once.
+// component's name). Before it returns, everything was asked to stop, the last of the list first, and has either
+// stopped or had its time. report may be called by several goroutines at once.
 func Run(ctx context.Context, steps []Step, o Options, report func(Event)) error {
 	if err := check(steps); err != nil {
 		return err
@@ -88,11 +88,11 @@ func Run(ctx context.Context, steps []Step, o Options, report func(Event)) error
 		all.Go(func() { watchStart(stopping, parts, o.StartTimeout, fail) })
 	}
 	<-stopping.Done()
-	err := stopAll(parts, o.StopTimeout)
-	if cause := context.Cause(stopping); !errors.Is(cause, context.Cause(ctx)) || ctx.Err() == nil {
-		return errors.Join(cause, err)
+	stopAll(parts, o.StopTimeout)
+	if ctx.Err() != nil && errors.Is(context.Cause(stopping), context.Cause(ctx)) {
+		return nil
 	}
-	return err
+	return context.Cause(stopping)
 }
 
 // check refuses two components of one name, and a need that does not stand before.
@@ -129,9 +129,8 @@ func watchStart(ctx context.Context, parts []*part, limit time.Duration, fail fu
 	}
 }
 
-// stopAll stops the parts, the last first, and names those that do not end.
-func stopAll(parts []*part, limit time.Duration) error {
-	var errs []error
+// stopAll stops the parts, the last first, and lets those be that do not end.
+func stopAll(parts []*part, limit time.Duration) {
 	for _, p := range slices.Backward(parts) {
 		p.stop()
 		if limit <= 0 {
@@ -142,11 +141,9 @@ func stopAll(parts []*part, limit time.Duration) error {
 		select {
 		case <-p.done:
 		case <-timer.C:
-			errs = append(errs, fmt.Errorf("%s: did not stop within %s", p.step.Name(), limit))
 		}
 		timer.Stop()
 	}
-	return errors.Join(errs...)
 }
 
 type need struct {
