@@ -73,6 +73,7 @@ func (a *app) config(ctx context.Context, f configFlags, services []string) erro
 		return err
 	}
 	a.warn(project.Warnings)
+	a.closeProgress()
 	if f.format == "kubernetes" {
 		data, err := render.YAML(up.Applicable(rendered))
 		if err != nil {
@@ -105,6 +106,7 @@ func (a *app) composeConfig(ctx context.Context, f configFlags, services []strin
 		return err
 	}
 	a.warn(project.Warnings)
+	a.closeProgress()
 	shown := project.Project
 	if len(services) > 0 {
 		if shown, err = shown.WithSelectedServices(services); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/progress"
 	"github.com/perch-k8s/perch/internal/ui"
 )
 
@@ -151,13 +152,22 @@ func jsonOf(p compose.Problem) problemJSON {
 	return problemJSON{File: p.File, Line: p.Line, Column: p.Column, Path: p.Path, Message: p.Message, Hint: p.Hint, text: p.String()}
 }
 
-// warn prints what a Compose file says that is carried only in part.
+// warn reports what a Compose file says that is carried only in part. It goes the way of all progress, so that whoever
+// reads JSON lines or a quiet log finds it there too.
 func (a *app) warn(problems compose.Problems) {
+	if len(problems) == 0 {
+		return
+	}
+	r := a.progress()
 	for _, p := range problems {
-		text := p.String()
+		at := p.File
+		if p.Line > 0 {
+			at = fmt.Sprintf("%s:%d", p.File, p.Line)
+		}
+		text := p.Message
 		if p.Hint != "" {
 			text += " (" + p.Hint + ")"
 		}
-		_, _ = fmt.Fprintf(a.env.Err, "warning: %s\n", text)
+		r.Report(progress.Event{ID: orElse(at, "compose"), Status: progress.Warned, Text: text})
 	}
 }

@@ -35,6 +35,7 @@ func Run(ctx context.Context, env Env, args []string) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer a.watchInterrupts(cancel)()
+	defer a.closeProgress() // whatever happens, a panic too, the cursor is back
 
 	root := a.root()
 	root.SetArgs(args)
@@ -63,7 +64,7 @@ func (a *app) watchInterrupts(cancel context.CancelCauseFunc) (stop func()) {
 		cancel(errInterrupted)
 		select {
 		case <-a.env.Interrupts:
-			a.closeProgress()
+			a.closeProgressWithin(time.Second)
 			a.env.ExitAtOnce(exitInterrupted)
 		case <-done:
 		}

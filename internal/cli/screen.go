@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/progress"
@@ -46,6 +47,19 @@ func (a *app) closeProgress() {
 	}
 }
 
+// closeProgressWithin is closeProgress that gives up on a terminal that takes nothing, as after Ctrl-S.
+func (a *app) closeProgressWithin(limit time.Duration) {
+	closed := make(chan struct{})
+	go func() {
+		a.closeProgress()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(limit):
+	}
+}
+
 // showed says whether the progress has shown a line of output already.
 func (a *app) showed(line string) bool {
 	a.screen.mu.Lock()
@@ -76,9 +90,9 @@ func (a *app) sayInterrupted() {
 	}
 }
 
-// note prints a line for people that is not a result.
+// note prints a line for people that is not a result. Those who asked for JSON lines have the events.
 func (a *app) note(format string, args ...any) {
-	if a.globals.quiet {
+	if mode := a.globals.mode(); mode == ui.Quiet || mode == ui.JSON {
 		return
 	}
 	_, _ = fmt.Fprintf(a.env.Err, format+"\n", args...)

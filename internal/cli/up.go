@@ -63,8 +63,8 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 	o.Build, o.NoBuild, o.Pull = f.build, f.noBuild, f.pull == "always"
 	o.ForceRecreate, o.RemoveOrphans, o.Timeout = f.forceRecreate, f.removeOrphans, time.Duration(f.timeout)
 	result, err := up.Up(ctx, o, a.progress())
-	a.closeProgress()
 	a.warn(result.Warnings)
+	a.closeProgress()
 	if err != nil {
 		return err
 	}
