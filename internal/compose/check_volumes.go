@@ -156,7 +156,7 @@ func (r *reading) bind(v types.ServiceVolumeConfig, path []string) {
 
 // insideProject tells whether a path, with its links followed, is in the project's folder.
 func (r *reading) insideProject(path string) (bool, error) {
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return false, err
 	}
@@ -164,7 +164,7 @@ func (r *reading) insideProject(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return within(root, real), nil
+	return within(root, target), nil
 }
 
 func within(root, path string) bool {

@@ -55,7 +55,7 @@ func TestDidYouMean(t *testing.T) {
 	t.Parallel()
 	known := []string{"ports", "expose", "environment", "env_file", "command", "configs"}
 	for word, want := range map[string]string{
-		"port": "ports", "enviroment": "environment", "Ports": "ports", "prots": "ports", "comand": "command", "config": "configs", "zebra": "", "x": "",
+		"port": "ports", "environmnt": "environment", "Ports": "ports", "prots": "ports", "comand": "command", "config": "configs", "zebra": "", "x": "",
 	} {
 		if got := didYouMean(word, known); (want == "") != (got == "") || !strings.Contains(got, want) {
 			t.Errorf("didYouMean(%q) = %q, want %q", word, got, want)

@@ -35,7 +35,7 @@ func (m Mounts) Apply() error {
 	if err != nil {
 		return fmt.Errorf("state folder %s: %w", m.Keep, err)
 	}
-	defer unix.Close(keep)
+	defer func() { _ = unix.Close(keep) }()
 	if err := mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return err
 	}

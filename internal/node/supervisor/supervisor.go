@@ -54,7 +54,6 @@ type supervisor struct {
 	state     State
 	status    *recorder
 	groups    sandbox.Cgroups
-	publisher *publisher.Publisher
 	stop      context.CancelCauseFunc
 	inside    network.Namespace
 	extracted chan error     // gets the end of the extraction of the carried programs
