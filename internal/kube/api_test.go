@@ -610,6 +610,10 @@ func TestExec(t *testing.T) {
 	if code != 0 || err != nil || out.String() != "80x24\nhi\n" {
 		t.Errorf("with a terminal: code %d, error %v, out %q", code, err, out.String())
 	}
+	code, err = c.Exec(limited(t), ExecOptions{Pod: "web", Command: []string{"no-such"}, Stdout: &out})
+	if want := `pod web: there is no program "no-such" in the container`; code != 127 || err == nil || err.Error() != want {
+		t.Errorf("a program that is not there: code %d, error %v, want %q", code, err, want)
+	}
 	code, err = c.Exec(limited(t), ExecOptions{Pod: "nobody", Command: []string{"true"}, Stdout: &out})
 	if want := "pod nobody: not found in namespace exec"; code != -1 || err == nil || err.Error() != want {
 		t.Errorf("in a pod that is not there: code %d, error %v, want %q", code, err, want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,8 +34,8 @@ type ExecOptions struct {
 	Resize    <-chan TerminalSize // sizes of the caller's terminal, the first one at once; nil: not told
 }
 
-// Exec runs the command in a container and gives its exit code. err is for what kept it from running; a command that
-// ran and failed is no error. It speaks WebSocket, and SPDY with servers that do not.
+// Exec runs the command in a container and gives its exit code. err is for what kept it from running, with exit code
+// 127 when the container has no such program, else -1; a command that ran and failed is no error. It speaks WebSocket, and SPDY with servers that do not.
 func (c *Client) Exec(ctx context.Context, o ExecOptions) (exitCode int, err error) {
 	o.Namespace = orElse(o.Namespace, c.Namespace)
 	request := c.Interface.CoreV1().RESTClient().Post().
@@ -86,7 +87,21 @@ func (c *Client) exited(ctx context.Context, o ExecOptions, err error) (int, err
 	if _, gerr := c.Interface.CoreV1().Pods(o.Namespace).Get(ctx, o.Pod, metav1.GetOptions{}); apierrors.IsNotFound(gerr) {
 		return -1, fault.New(fault.Other, "see the pods there are: perch ps", "pod %s: not found in namespace %s", o.Pod, o.Namespace)
 	}
+	if missing(err) {
+		return notFound, fault.New(fault.Other, "", "pod %s: there is no program %q in the container", o.Pod, o.Command[0])
+	}
 	return -1, c.Explain(fmt.Errorf("exec in pod %s: %w", o.Pod, err))
+}
+
+// notFound is the exit code of a shell for a command that is not there.
+const notFound = 127
+
+// missing tells whether the runtime did not find the program. It says so only in its text, which is that of Go's
+// os/exec in runc.
+func missing(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "executable file not found") ||
+		strings.Contains(text, "exec: ") && strings.Contains(text, "no such file or directory")
 }
 
 // sizeQueue gives the sizes of a terminal to remotecommand until the context is done.
