@@ -8,11 +8,14 @@ import (
 	"path/filepath"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/kubernetes/cmd/kubelet/app"
 	"k8s.io/kubernetes/cmd/kubelet/app/options"
 	pkgkubelet "k8s.io/kubernetes/pkg/kubelet"
@@ -151,8 +154,18 @@ func (k *kubelet) clients() error {
 
 // Run runs the kubelet until ctx ends. The pods stay.
 func (k *kubelet) Run(ctx context.Context) error {
-	// The kubelet would wait for the runtime too, but look for it again only after a second.
-	err := poll(ctx, 10*time.Millisecond, func(ctx context.Context) error {
+	if err := k.awaitRuntime(ctx); err != nil {
+		return fmt.Errorf("container runtime: %w", err)
+	}
+	return app.Run(ctx, k.server, k.deps, utilfeature.DefaultFeatureGate)
+}
+
+// awaitRuntime waits until containerd answers as a container runtime, which is a little later than on its socket. The
+// kubelet looks for its socket only once a second, and ends when the first question is refused there ("server is not
+// initialized yet").
+func (k *kubelet) awaitRuntime(ctx context.Context) error {
+	const pause = 10 * time.Millisecond
+	err := poll(ctx, pause, func(ctx context.Context) error { // a gRPC connection would pause longer
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", k.config.ContainerdSocket)
 		if err != nil {
 			return err
@@ -160,9 +173,18 @@ func (k *kubelet) Run(ctx context.Context) error {
 		return conn.Close()
 	})
 	if err != nil {
-		return fmt.Errorf("container runtime: %w", err)
+		return err
 	}
-	return app.Run(ctx, k.server, k.deps, utilfeature.DefaultFeatureGate)
+	conn, err := grpc.NewClient("unix://"+k.config.ContainerdSocket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	runtime := cri.NewRuntimeServiceClient(conn)
+	return poll(ctx, pause, func(ctx context.Context) error {
+		_, err := runtime.Version(ctx, &cri.VersionRequest{})
+		return err
+	})
 }
 
 // Ready waits until the node is registered under its present address.

@@ -179,6 +179,9 @@ func runKubernetes(ctx context.Context, args []string) error {
 		DNSUpstream:      net.JoinHostPort(spec.Nameserver, "53"), ResolvConf: "/etc/resolv.conf",
 	}, func(e kubernetes.Event) {
 		name := e.Component
+		if name == supervisor.Kubernetes && e.State == kubernetes.Starting {
+			return // the keeper said so; a second time would count as a restart
+		}
 		if name != supervisor.Kubernetes {
 			name = supervisor.Kubernetes + "/" + name
 		}
