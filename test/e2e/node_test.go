@@ -122,7 +122,10 @@ func testCluster(t *testing.T, n *node) {
 	t.Run("status", func(t *testing.T) {
 		var status struct {
 			Running    bool
-			Components []struct{ Name, State string }
+			Components []struct {
+				Name, State string
+				Restarts    int
+			}
 		}
 		r := n.perch(t, "", "cluster", "status", "-o", "json")
 		if err := json.Unmarshal([]byte(r.stdout), &status); err != nil {
@@ -131,6 +134,9 @@ func testCluster(t *testing.T, n *node) {
 		var names []string
 		for _, c := range status.Components {
 			names = append(names, c.Name)
+			if c.Restarts > 0 {
+				t.Errorf("%s was restarted: %s", c.Name, r.stdout)
+			}
 		}
 		if !status.Running || !slices.Contains(names, "kubernetes") || !slices.Contains(names, "containerd") {
 			t.Errorf("running: %t, components %v", status.Running, names)
