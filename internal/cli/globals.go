@@ -2,7 +2,6 @@ package cli
 
 import (
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -164,19 +163,4 @@ func (g *globals) mode() ui.Mode {
 		return ui.Quiet
 	}
 	return g.progress
-}
-
-// format is the output format, or def when none was asked for; another one than those in allowed is a wrong usage.
-func (g *globals) format(def ui.Format, allowed ...ui.Format) (ui.Format, error) {
-	if g.output == ui.FormatDefault {
-		return def, nil
-	}
-	if !slices.Contains(allowed, g.output) {
-		names := make([]string, 0, len(allowed))
-		for _, f := range allowed {
-			names = append(names, string(f))
-		}
-		return "", fault.New(fault.Usage, "", "--output %s: this command prints %s", g.output, strings.Join(names, ", "))
-	}
-	return g.output, nil
 }
