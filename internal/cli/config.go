@@ -75,7 +75,7 @@ func (a *app) config(ctx context.Context, f configFlags, services []string) erro
 	a.warn(project.Warnings)
 	a.closeProgress()
 	if f.format == "kubernetes" {
-		data, err := render.YAML(up.Applicable(rendered))
+		data, err := render.YAML(up.Applicable(o, project, rendered))
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	helm "helm.sh/helm/v4/pkg/cmd"
+	helmkube "helm.sh/helm/v4/pkg/kube"
 )
 
 func newHelmCommand(a *app) *cobra.Command {
@@ -56,6 +57,7 @@ func (t toolTarget) flags() []string {
 
 // helm runs helm's own command tree.
 func (a *app) helm(ctx context.Context, args []string) error {
+	helmkube.ManagedFieldsManager = "helm" // else this program's name, and rollbacks would conflict with plain helm's
 	root, err := helm.NewRootCmd(a.env.Out, args, helm.SetupLogging)
 	if err != nil {
 		return fmt.Errorf("helm: %w", err)

@@ -4,11 +4,14 @@ import (
 	"context"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/perch-k8s/perch/internal/chart"
 	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/image"
+	"github.com/perch-k8s/perch/internal/kube"
 	"github.com/perch-k8s/perch/internal/progress"
 	"github.com/perch-k8s/perch/internal/release"
 	"github.com/perch-k8s/perch/internal/render"
@@ -29,9 +32,13 @@ func Config(ctx context.Context, o Options) (*compose.Project, render.Output, er
 	return project, rendered, err
 }
 
-// Applicable is all objects of an output in an order in which they can be applied: what others need first.
-func Applicable(rendered render.Output) []runtime.Object {
-	objects := slices.Clone(rendered.Volumes)
+// Applicable is all objects of an output in an order in which they can be applied: the namespace, then what others need.
+func Applicable(o Options, project *compose.Project, rendered render.Output) []runtime.Object {
+	namespace := &corev1.Namespace{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
+		ObjectMeta: metav1.ObjectMeta{Name: namespaceOf(o, project), Labels: map[string]string{kube.ProjectLabel: namespaceOf(o, project)}},
+	}
+	objects := slices.Concat([]runtime.Object{namespace}, rendered.Volumes)
 	for _, u := range rendered.Units {
 		objects = append(objects, u.Config...)
 	}
