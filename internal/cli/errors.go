@@ -62,6 +62,9 @@ func (a *app) fail(cmd *cobra.Command, err error, interrupted bool) int {
 			a.printText(f)
 		}
 	}
+	if e, ok := errors.AsType[explainedExit](err); ok {
+		return e.code
+	}
 	return failures[0].ExitCode
 }
 

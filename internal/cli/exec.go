@@ -50,6 +50,9 @@ func newExecCommand(a *app) *cobra.Command {
 			Command:   command,
 			TTY:       !noTTY && isTerminal(a.env.In) && isTerminal(a.env.Out),
 		})
+		if err != nil && code > 0 {
+			return explainedExit{err, code}
+		}
 		if err != nil {
 			return err
 		}

@@ -55,6 +55,14 @@ type commandExit int
 
 func (c commandExit) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
+// explainedExit is a command's own exit code together with why, for a command that could not even start.
+type explainedExit struct {
+	error
+	code int
+}
+
+func (e explainedExit) Unwrap() error { return e.error }
+
 // codeOf is the published code of an error.
 func codeOf(err error) exitCode {
 	kind := fault.KindOf(err)
