@@ -17,13 +17,13 @@ import (
 
 // controllers is kube-controller-manager, as a component.
 type controllers struct {
-	files   pki.Files
-	podCIDR string
-	gate    gate
+	config Config
+	files  pki.Files
+	gate   gate
+	built  chan struct{} // closed when every controller is built
 
-	config *config.Config
-	built  chan struct{}
-	once   sync.Once
+	completed *config.CompletedConfig
+	once      sync.Once
 }
 
 // Name is "kube-controller-manager".
@@ -44,13 +44,14 @@ func (c *controllers) options() (*options.KubeControllerManagerOptions, error) {
 	// One identity for all controllers: they share a process with the administrator's key, and a service account
 	// for each costs some 40 objects and as many requests at each start.
 	o.KubeCloudShared.UseServiceAccountCredentials = false
-	o.KubeCloudShared.ClusterCIDR = c.podCIDR
+	o.KubeCloudShared.ClusterCIDR = c.config.PodCIDR
 	// The one node has the whole pod network, by its CNI configuration: there is nothing to divide.
 	o.KubeCloudShared.AllocateNodeCIDRs = false
 	o.SAController.ServiceAccountKeyFile = c.files.ServiceAccountKey()
 	o.SAController.RootCAFile = c.files.Cert(pki.CA)
 	o.CSRSigningController.ClusterSigningCertFile = c.files.Cert(pki.CA)
 	o.CSRSigningController.ClusterSigningKeyFile = c.files.Key(pki.CA)
+	o.PersistentVolumeBinderController.VolumeConfiguration.FlexVolumePluginDir = c.config.volumePluginDir()
 	// Nobody scrapes it, and its server would need the API server's authentication to be set up first.
 	o.SecureServing.BindPort = 0
 	return o, nil
@@ -62,17 +63,19 @@ func (c *controllers) Init(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.config, err = o.Config(ctx, app.KnownControllers(), app.ControllersDisabledByDefault(), app.ControllerAliases()); err != nil {
+	config, err := o.Config(ctx, app.KnownControllers(), app.ControllersDisabledByDefault(), app.ControllerAliases())
+	if err != nil {
 		return err
 	}
-	c.gate.wrap(c.config.Kubeconfig)
-	c.config.Kubeconfig.Wrap(func(next http.RoundTripper) http.RoundTripper { return observed{c, next} })
-	c.config.Client, err = clientset.NewForConfig(rest.AddUserAgent(c.config.Kubeconfig, options.KubeControllerManagerUserAgent))
+	c.gate.wrap(config.Kubeconfig)
+	config.Kubeconfig.Wrap(func(next http.RoundTripper) http.RoundTripper { return observed{c, next} })
+	config.Client, err = clientset.NewForConfig(rest.AddUserAgent(config.Kubeconfig, options.KubeControllerManagerUserAgent))
+	c.completed = config.Complete()
 	return err
 }
 
 // Run runs the controllers until ctx ends.
-func (c *controllers) Run(ctx context.Context) error { return app.Run(ctx, c.config.Complete()) }
+func (c *controllers) Run(ctx context.Context) error { return app.Run(ctx, c.completed) }
 
 // Ready waits until every controller is built.
 func (c *controllers) Ready(ctx context.Context) error {

@@ -47,8 +47,8 @@ func (k *kubelet) options() (*options.KubeletServer, error) {
 	flags.HostnameOverride = c.NodeName
 	// Without it the kubelet looks its own name up in DNS, and can lose 40 s over it.
 	flags.NodeIP = c.NodeIP
-	flags.RootDirectory = filepath.Join(c.Dir, "kubelet")
-	flags.CertDirectory = filepath.Join(c.Dir, "kubelet", "pki")
+	flags.RootDirectory = c.kubeletDir()
+	flags.CertDirectory = filepath.Join(c.kubeletDir(), "pki")
 	kc, err := options.NewKubeletConfiguration()
 	if err != nil {
 		return nil, err
@@ -63,7 +63,8 @@ func (k *kubelet) options() (*options.KubeletServer, error) {
 	kc.ClusterDomain = c.ClusterDomain
 	kc.ClusterDNS = []string{c.dnsServiceIP().String()}
 	kc.ResolverConfig = c.ResolvConf
-	kc.VolumePluginDir = filepath.Join(c.Dir, "kubelet", "volume-plugins")
+	kc.VolumePluginDir = c.volumePluginDir()
+	kc.PodLogsDir = filepath.Join(c.Dir, "pod-logs") // on disk: /var/log may be memory
 	kc.MaxPods = 250
 	kc.KubeAPIQPS, kc.KubeAPIBurst = unthrottledQPS, unthrottledBurst
 

@@ -134,6 +134,7 @@ func TestKubeletConfiguration(t *testing.T) {
 		"runtime": s.ContainerRuntimeEndpoint, "cluster DNS": s.ClusterDNS, "swap": s.FailSwapOn, "cgroup v1": s.FailCgroupV1,
 		"driver": s.CgroupDriver, "enforced": len(s.EnforceNodeAllocatable), "pods": s.MaxPods, "serial pulls": s.SerializeImagePulls,
 		"sysctls": s.ProtectKernelDefaults, "read-only port": s.ReadOnlyPort, "healthz port": s.HealthzPort, "resolv.conf": s.ResolverConfig,
+		"logs": s.PodLogsDir, "plugins": s.VolumePluginDir,
 	}
 	want := map[string]any{
 		"node IP": "10.99.0.2", "name": "node-1", "root": filepath.Join(c.Dir, "kubelet"), "address": "10.99.0.2",
@@ -141,6 +142,7 @@ func TestKubeletConfiguration(t *testing.T) {
 		"runtime": "unix://" + c.ContainerdSocket, "cluster DNS": []string{"10.43.0.10"}, "swap": false, "cgroup v1": false,
 		"driver": "cgroupfs", "enforced": 0, "pods": int32(250), "serial pulls": false,
 		"sysctls": false, "read-only port": int32(0), "healthz port": int32(0), "resolv.conf": "/etc/resolv.conf",
+		"logs": filepath.Join(c.Dir, "pod-logs"), "plugins": filepath.Join(c.Dir, "kubelet", "volume-plugins"),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -151,7 +153,7 @@ func TestControllersConfiguration(t *testing.T) {
 	t.Parallel()
 	c := testConfig(t)
 	files := testFiles(t, c)
-	o, err := (&controllers{files: files, podCIDR: c.PodCIDR}).options()
+	o, err := (&controllers{config: c, files: files}).options()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +162,9 @@ func TestControllersConfiguration(t *testing.T) {
 	}
 	if o.SecureServing.BindPort != 0 {
 		t.Errorf("it listens on %d", o.SecureServing.BindPort)
+	}
+	if got := o.PersistentVolumeBinderController.VolumeConfiguration.FlexVolumePluginDir; !strings.HasPrefix(got, c.Dir) {
+		t.Errorf("it looks for volume plugins in %s", got)
 	}
 	if o.SAController.RootCAFile != files.Cert(pki.CA) || o.SAController.ServiceAccountKeyFile != files.ServiceAccountKey() {
 		t.Error("tokens and their authority come from elsewhere")

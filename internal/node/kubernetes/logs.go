@@ -2,10 +2,8 @@ package kubernetes
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"path/filepath"
-	"runtime/debug"
 
 	"gopkg.in/natefinch/lumberjack.v2"
 	"k8s.io/klog/v2"
@@ -15,7 +13,7 @@ import (
 )
 
 // logs is one file for each component, of a bounded size. What a component logs through its context goes into its own
-// file; what it logs through klog's process-wide functions goes into kubernetes.log.
+// file; what it logs through klog's process-wide functions goes into kubernetes-common.log.
 type logs struct {
 	dir    string
 	files  []io.Closer
@@ -24,7 +22,7 @@ type logs struct {
 
 func newLogs(dir string) *logs {
 	l := &logs{dir: dir}
-	l.global = l.logger("kubernetes")
+	l.global = l.logger("kubernetes-common")
 	return l
 }
 
@@ -39,7 +37,7 @@ func (l *logs) logger(name string) klog.Logger {
 	return textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(l.writer(name))))
 }
 
-// setGlobal makes kubernetes.log the log of everything that has no other.
+// setGlobal makes kubernetes-common.log the log of everything that has no other.
 func (l *logs) setGlobal() { klog.SetLoggerWithOptions(l.global, klog.ContextualLogger(true)) }
 
 // wrap gives each step its log.
@@ -68,14 +66,4 @@ func (l logged) Init(ctx context.Context) error {
 
 func (l logged) Run(ctx context.Context) error {
 	return l.Component.Run(klog.NewContext(ctx, l.log))
-}
-
-// guard turns a panic into an error.
-func guard(f func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-		}
-	}()
-	return f()
 }

@@ -17,6 +17,7 @@ import (
 	"k8s.io/kubernetes/pkg/proxy/nftables"
 	proxyutil "k8s.io/kubernetes/pkg/proxy/util"
 
+	"github.com/perch-k8s/perch/internal/node/kubernetes/component"
 	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
 )
 
@@ -97,7 +98,7 @@ func (p *proxy) Init(ctx context.Context) error {
 // Run writes the rules of Services until ctx ends. Its own Run has no end: its goroutines go with the process.
 func (p *proxy) Run(ctx context.Context) error {
 	ended := make(chan error, 1)
-	go func() { ended <- guard(func() error { return p.server.Run(ctx) }) }()
+	go func() { ended <- component.Guard(func() error { return p.server.Run(ctx) }) }()
 	select {
 	case err := <-ended:
 		return err

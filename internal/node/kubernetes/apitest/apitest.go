@@ -55,7 +55,7 @@ func Start(t testing.TB) (kubeconfig string) {
 func Main(m *testing.M, kubeconfig *string) (code int) {
 	dir, err := os.MkdirTemp("", "perch-apitest-")
 	if err == nil {
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		var s *Server
 		if s, err = New(dir); err == nil {
 			*kubeconfig = s.Kubeconfig

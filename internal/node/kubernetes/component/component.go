@@ -173,7 +173,7 @@ type part struct {
 func (p *part) run() {
 	defer close(p.done)
 	name := p.step.Name()
-	if err := guard(func() error { return p.step.Init(p.ctx) }); err != nil {
+	if err := Guard(func() error { return p.step.Init(p.ctx) }); err != nil {
 		p.exited(err)
 		return
 	}
@@ -195,7 +195,7 @@ func (p *part) run() {
 	}
 	var waiter sync.WaitGroup
 	waiter.Go(func() { p.waitReady(waitCtx) })
-	err := guard(func() error { return p.step.Run(p.ctx) })
+	err := Guard(func() error { return p.step.Run(p.ctx) })
 	cancel()
 	waiter.Wait()
 	p.exited(err)
@@ -203,7 +203,7 @@ func (p *part) run() {
 
 // waitReady waits until the part serves and says so.
 func (p *part) waitReady(ctx context.Context) {
-	err := guard(func() error { return p.step.Ready(ctx) })
+	err := Guard(func() error { return p.step.Ready(ctx) })
 	if err == nil {
 		p.report(Event{Component: p.step.Name(), State: Ready})
 		close(p.ready)
@@ -253,8 +253,8 @@ func (p *part) exited(err error) {
 	p.fail(fmt.Errorf("%s: %w", name, err))
 }
 
-// guard turns a panic into an error with its stack.
-func guard(f func() error) (err error) {
+// Guard calls f and turns a panic into an error with its stack. A component that starts goroutines needs it in each.
+func Guard(f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())

@@ -9,11 +9,11 @@ import (
 
 // ensureFile makes a file that holds a key of its own, once. It is durable: what is encrypted or signed with it must
 // not outlive it.
-func ensureFile(path string, make func() ([]byte, error)) error {
+func ensureFile(path string, content func() ([]byte, error)) error {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	data, err := make()
+	data, err := content()
 	if err != nil {
 		return err
 	}

@@ -57,9 +57,13 @@ const (
 // Files is where everything lies. It is a directory, and knows the names in it.
 type Files string
 
-// Cert is the path of a certificate, Key that of its private key, Kubeconfig that of the kubeconfig which uses both.
-func (f Files) Cert(name string) string       { return filepath.Join(string(f), name+".crt") }
-func (f Files) Key(name string) string        { return filepath.Join(string(f), name+".key") }
+// Cert is the path of a certificate.
+func (f Files) Cert(name string) string { return filepath.Join(string(f), name+".crt") }
+
+// Key is the path of a certificate's private key.
+func (f Files) Key(name string) string { return filepath.Join(string(f), name+".key") }
+
+// Kubeconfig is the path of the kubeconfig that uses both.
 func (f Files) Kubeconfig(name string) string { return filepath.Join(string(f), name+".kubeconfig") }
 
 // ServiceAccountKey is the private key that signs the tokens of service accounts.
