@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -433,9 +432,4 @@ func testDown(t *testing.T, a *app) {
 			t.Errorf("the page of a new database shows %v", p.greetings)
 		}
 	})
-}
-
-// encoded are the ways in which a secret may hide.
-func encoded(secret string) []string {
-	return []string{secret, base64.StdEncoding.EncodeToString([]byte(secret)), base64.URLEncoding.EncodeToString([]byte(secret))}
 }

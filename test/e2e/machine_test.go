@@ -30,6 +30,7 @@ func TestMachineRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.with.args = []string{"cluster", "start"}
 			r := u.exec(t.Context(), c.with)
+			t.Log(r)
 			u.leavesNothing(t, before, nil)
 			u.leavesNoFiles(t)
 			if r.code != 1 && r.code != 2 {
@@ -90,6 +91,7 @@ func TestDiskTooSmall(t *testing.T) {
 	r := u.want(t, 1, command{args: []string{"cluster", "start"}})
 	u.leavesNothing(t, before, nil)
 	u.leavesNoFiles(t)
+	t.Log(r)
 	wantText(t, r.stderr, "error: ", "full", "hint: ", "PERCH_STATE_DIR")
 }
 

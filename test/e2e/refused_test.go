@@ -102,6 +102,7 @@ func testRefused(t *testing.T, n *node) {
 				args = []string{"up", "-d"}
 			}
 			r := n.exec(t.Context(), command{dir: p.dir, args: args})
+			t.Log(r) // to be read with -v: whether an error is clear is for people to judge
 			if n.namespaceExists(t, name) {
 				t.Errorf("something was deployed: %v", n.shape(t, name))
 			}
