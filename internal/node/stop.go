@@ -64,6 +64,14 @@ func (c Cluster) stop(ctx context.Context) error {
 // cleanHost is called with the lock held.
 func (c Cluster) cleanHost(ctx context.Context) error {
 	_ = os.Remove(c.layout().Control())
+	release, err := supervisor.Claim(ctx, c.Name)
+	if fault.KindOf(err) == fault.Locked {
+		return nil // what is on the host is another's, of the same name
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
 	state, err := supervisor.ReadState(c.layout())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -79,6 +78,11 @@ func Run(ctx context.Context, o Options) error {
 }
 
 func (s *supervisor) run(ctx context.Context) (err error) {
+	release, err := Claim(ctx, s.Layout.Name)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := s.prepare(); err != nil {
 		return err
 	}
@@ -293,7 +297,9 @@ func Clean(ctx context.Context, l layout.Layout, state State) error {
 	if state.Network.Table != "" {
 		errs = append(errs, state.Network.Disconnect(ctx))
 	}
-	if state.Forwarding && !OthersRun(l) {
+	if others, err := othersRun(l.Name); err != nil {
+		errs = append(errs, err)
+	} else if state.Forwarding && !others {
 		errs = append(errs, network.DisableForwarding())
 		state.Forwarding = false
 		errs = append(errs, writeState(l, state))
@@ -307,21 +313,6 @@ func Clean(ctx context.Context, l layout.Layout, state State) error {
 		}
 	}
 	return errors.Join(append(errs, err)...)
-}
-
-// OthersRun tells whether another node of this machine is running: it may need the IP forwarding.
-func OthersRun(l layout.Layout) bool {
-	sockets, _ := filepath.Glob(filepath.Join(filepath.Dir(l.Dir), "*", "run", "node.sock"))
-	for _, socket := range sockets {
-		if socket == l.Control() {
-			continue
-		}
-		if conn, err := net.DialTimeout("unix", socket, time.Second); err == nil {
-			_ = conn.Close()
-			return true
-		}
-	}
-	return false
 }
 
 // ReadState reads what the last supervisor wrote; os.ErrNotExist when there was none.

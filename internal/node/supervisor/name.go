@@ -1,0 +1,46 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/perch-k8s/perch/internal/fault"
+)
+
+// claimPrefix stands before the cluster's name in the abstract socket that holds it.
+const claimPrefix = "@perch/"
+
+// Claim takes the name of a cluster on this machine, so that two nodes of one name in two folders do not take each other's
+// cable, table and control groups, which are called after it. The kernel gives the name back when the process ends.
+func Claim(ctx context.Context, name string) (release func(), err error) {
+	// An abstract socket: it is no file, so that nothing is left to clean up after a kill.
+	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", claimPrefix+name)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fault.New(fault.Locked, "choose another name with --cluster, or stop that one with its PERCH_STATE_DIR",
+			"a cluster %q runs on this machine from another folder", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("name of cluster %q: %w", name, err)
+	}
+	return func() { _ = l.Close() }, nil
+}
+
+// othersRun tells whether a node of another name runs on this machine: it may need the IP forwarding.
+func othersRun(name string) (bool, error) {
+	sockets, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(string(sockets)) {
+		_, claimed, ok := strings.Cut(strings.TrimSpace(line), " "+claimPrefix)
+		if ok && claimed != name {
+			return true, nil
+		}
+	}
+	return false, nil
+}
