@@ -15,12 +15,15 @@ import (
 	"github.com/perch-k8s/perch/internal/fault"
 )
 
+// mendHint is the hint for a build that failed by its own fault.
+const mendHint = "mend it and run the same command again; with --debug every line of the build is shown"
+
 // explain words a failed build for people: the Dockerfile's line, the instruction, and what became of it.
 func (r *recipe) explain(ctx context.Context, err error, m *meter) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	out := &fault.Error{Kind: fault.Build}
+	out := &fault.Error{Kind: fault.Build, Hint: mendHint}
 	where := r.where(err)
 	if s := m.failed(); s != nil {
 		out.Output = s.output()

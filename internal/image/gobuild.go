@@ -91,6 +91,7 @@ func (r *recipe) compileFault(err error, output string) error {
 		Kind:   fault.Build,
 		Err:    fmt.Errorf("service %q: go build %s: %s", r.owner, r.main, first),
 		Output: lines[max(0, len(lines)-keepLines):],
+		Hint:   mendHint,
 	}
 }
 
