@@ -45,13 +45,6 @@ func (p project) write(t *testing.T, path, text string) {
 	}
 }
 
-func (p project) remove(t *testing.T, path string) {
-	t.Helper()
-	if err := os.Remove(filepath.Join(p.dir, path)); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // replace changes one place of a file.
 func (p project) replace(t *testing.T, path, from, to string) {
 	t.Helper()
