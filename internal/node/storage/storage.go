@@ -71,7 +71,7 @@ func (p *Provisioner) Run(ctx context.Context) error {
 		controller.MetricsPort(0),
 		controller.Threadiness(2),
 		// A directory is made or it is not: what failed is tried again soon (the library's default begins at 15 s).
-		controller.RateLimiter(workqueue.NewItemExponentialFailureRateLimiter(100*time.Millisecond, 30*time.Second)),
+		controller.RateLimiter(workqueue.NewTypedItemExponentialFailureRateLimiter[any](100*time.Millisecond, 30*time.Second)),
 		controller.FailedProvisionThreshold(0),
 		controller.FailedDeleteThreshold(0),
 	)
