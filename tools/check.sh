@@ -20,11 +20,11 @@ step() { # step NAME COMMAND...
 	fi
 }
 
-# Packages with tests, split by what the race detector would have to compile again: with Kubernetes, BuildKit, Helm or
-# containerd that takes longer than all tests together. The end-to-end tests are not here, nor is anything else in test/
+# Packages with tests, split by what the race detector would have to compile again: with Kubernetes, BuildKit, Helm,
+# CoreDNS or containerd that takes longer than all tests together. The end-to-end tests are not here, nor is anything else in test/
 # that needs the node.
 packages() { # packages light|heavy
-	local heavy='k8s\.io/kubernetes/|github\.com/moby/buildkit/|helm\.sh/helm/|github\.com/containerd/containerd/v2/'
+	local heavy='k8s\.io/kubernetes/|github\.com/moby/buildkit/|helm\.sh/helm/|github\.com/containerd/containerd/v2/|github\.com/coredns/coredns/'
 	local -a match=(-E)
 	[[ $1 == light ]] && match=(-vE)
 	"$go" list -test -f '{{.ImportPath}} {{join .Deps " "}} ' ./cmd/... ./internal/... ./test/... |
