@@ -119,11 +119,17 @@ func watchStart(ctx context.Context, parts []*part, limit time.Duration, fail fu
 	for _, p := range parts {
 		select {
 		case <-p.ready:
+			continue
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-			// The part's own Ready says what it waits for: ask it to give up, and take its answer.
-			p.giveUp(fmt.Errorf("%s: not ready within %s", p.step.Name(), limit), fail)
+			timer.Reset(0) // for those behind it
+		}
+		// The part's own Ready says what it waits for: ask it to give up, and take its answer.
+		p.giveUp(fmt.Errorf("%s: not ready within %s", p.step.Name(), limit), fail)
+		select {
+		case <-p.ready: // at the last moment
+		case <-ctx.Done():
 			return
 		}
 	}

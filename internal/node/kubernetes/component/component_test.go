@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -65,7 +66,11 @@ func (r *recorder) report(e component.Event) {
 	}
 }
 
-func (r *recorder) index(event string) int { return slices.Index(r.events, event) }
+func (r *recorder) index(event string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Index(r.events, event)
+}
 
 func TestRunStartsInOrderAndStopsInReverse(t *testing.T) {
 	t.Parallel()
@@ -130,39 +135,59 @@ func TestRunNamesWhatFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tt.middle.name = "b"
-			r := &recorder{}
-			steps := []component.Step{
-				{Component: fake{name: "a"}},
-				{Component: tt.middle, Needs: []string{"a"}},
-				{Component: fake{name: "c", ready: never}, Needs: []string{"b"}},
-			}
-			err := component.Run(t.Context(), steps, component.Options{StartTimeout: tt.limit}, r.report)
-			if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
-				t.Errorf("error: %v, want %s", err, tt.want)
-			}
-			if i := r.index("a ready"); i >= 0 && r.index("a exited") < i {
-				t.Errorf("a was left running: %v", r.events)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				r := &recorder{}
+				steps := []component.Step{
+					{Component: fake{name: "a"}},
+					{Component: tt.middle, Needs: []string{"a"}},
+					{Component: fake{name: "c", ready: never}, Needs: []string{"b"}},
+				}
+				err := component.Run(t.Context(), steps, component.Options{StartTimeout: tt.limit}, r.report)
+				if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+					t.Errorf("error: %v, want %s", err, tt.want)
+				}
+				if i := r.index("a ready"); i >= 0 && r.index("a exited") < i {
+					t.Errorf("a was left running: %v", r.events)
+				}
+			})
 		})
 	}
 }
 
+// A part that becomes ready while it is asked to give up does not end the watch over those behind it.
+func TestRunIsLateThoughSomeAreReadyAtTheLastMoment(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		lastMoment := func(ctx context.Context) error { <-ctx.Done(); return nil }
+		steps := []component.Step{
+			{Component: fake{name: "a", ready: lastMoment}},
+			{Component: fake{name: "b", ready: never}},
+		}
+		err := component.Run(t.Context(), steps, component.Options{StartTimeout: time.Millisecond}, func(component.Event) {})
+		if err == nil || !strings.HasPrefix(err.Error(), "b: not ready within 1ms: the moon is not up") {
+			t.Errorf("error: %v", err)
+		}
+	})
+}
+
 func TestRunLetsBeWhatDoesNotStop(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	release := make(chan struct{})
-	t.Cleanup(func() { close(release) })
-	r := &recorder{when: "b ready", end: cancel}
-	steps := []component.Step{
-		{Component: fake{name: "a"}},
-		{Component: fake{name: "b", run: func(context.Context) error { <-release; return nil }}, Needs: []string{"a"}},
-	}
-	if err := component.Run(ctx, steps, component.Options{StopTimeout: time.Millisecond}, r.report); err != nil {
-		t.Fatal(err)
-	}
-	if r.index("a exited") < 0 {
-		t.Errorf("a was left running: %v", r.events)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		release := make(chan struct{})
+		defer close(release)
+		r := &recorder{when: "b ready", end: cancel}
+		steps := []component.Step{
+			{Component: fake{name: "a"}},
+			{Component: fake{name: "b", run: func(context.Context) error { <-release; return nil }}, Needs: []string{"a"}},
+		}
+		if err := component.Run(ctx, steps, component.Options{StopTimeout: time.Millisecond}, r.report); err != nil {
+			t.Fatal(err)
+		}
+		if r.index("a exited") < 0 {
+			t.Errorf("a was left running: %v", r.events)
+		}
+	})
 }
 
 func TestRunStopsWhileStarting(t *testing.T) {
