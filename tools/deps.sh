@@ -4,6 +4,7 @@
 set -euo pipefail
 
 go=${GO:-go}
+PATH=$PATH:/usr/sbin:/sbin # where nft is, for users whose own path has them not
 
 command -v "$go" >/dev/null || {
 	echo "deps: no $go: install Go 1.26 or newer from go.dev/dl, or put it on the PATH" >&2
