@@ -164,7 +164,7 @@ func (n *node) shape(t *testing.T, namespace string) []string {
 	return lines
 }
 
-// podIDs are the UIDs and restarts of a namespace's running pods.
+// podIDs are the names, UIDs and restarts of a namespace's pods that are not on their way out.
 func (n *node) podIDs(t *testing.T, namespace string) []string {
 	t.Helper()
 	list, err := n.api.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
@@ -173,6 +173,9 @@ func (n *node) podIDs(t *testing.T, namespace string) []string {
 	}
 	var ids []string
 	for _, p := range list.Items {
+		if p.DeletionTimestamp != nil {
+			continue
+		}
 		restarts := int32(0)
 		for _, c := range p.Status.ContainerStatuses {
 			restarts += c.RestartCount

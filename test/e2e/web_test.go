@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,9 +34,16 @@ func fetch(ctx context.Context, url string) (string, error) {
 		return "", err
 	}
 	if response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s: %s", url, response.Status, body)
+		return "", fmt.Errorf("%s: %s: %s", url, response.Status, essence(string(body)))
 	}
 	return string(body), nil
+}
+
+// essence is the end of an answer, which is where a page says what is wrong.
+func essence(body string) string {
+	const enough = 300
+	body = strings.Join(strings.Fields(body), " ")
+	return body[max(0, len(body)-enough):]
 }
 
 func mustFetch(t *testing.T, url string) string {
@@ -90,9 +98,17 @@ type stream struct {
 
 	mu       sync.Mutex
 	requests int
-	failures []string
+	failures []failure
 	taglines map[string]int
 }
+
+// failure is one request that was not answered as it should be.
+type failure struct {
+	at  time.Time // when it was asked
+	err error
+}
+
+func (f failure) String() string { return f.at.Format("15:04:05.000 ") + f.err.Error() }
 
 func startStream(t *testing.T, url string) *stream {
 	t.Helper()
@@ -121,12 +137,13 @@ func startStream(t *testing.T, url string) *stream {
 
 // ask has a context of its own: a request that is under way when the stream stops must still be answered.
 func (s *stream) ask(url string) {
+	at := time.Now()
 	body, err := fetch(context.Background(), url)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests++
 	if err != nil {
-		s.failures = append(s.failures, time.Now().Format("15:04:05.000 ")+err.Error())
+		s.failures = append(s.failures, failure{at, err})
 		return
 	}
 	s.taglines[readPage(body).tagline]++
@@ -135,9 +152,19 @@ func (s *stream) ask(url string) {
 // noneFailed ends the stream and wants every request answered. It returns how often each tagline was seen.
 func (s *stream) noneFailed(t *testing.T) map[string]int {
 	t.Helper()
+	return s.noneFailedAfter(t, time.Time{})
+}
+
+// noneFailedAfter is noneFailed for the requests from a moment on.
+func (s *stream) noneFailedAfter(t *testing.T, moment time.Time) map[string]int {
+	t.Helper()
 	s.stop()
-	if len(s.failures) > 0 {
-		t.Errorf("%d of %d requests failed:\n  %s", len(s.failures), s.requests, strings.Join(s.failures[:min(10, len(s.failures))], "\n  "))
+	failures := slices.DeleteFunc(slices.Clone(s.failures), func(f failure) bool { return f.at.Before(moment) })
+	for i, f := range failures {
+		t.Errorf("failed request %d of %d: %s", i+1, len(failures), f)
+		if i == 9 {
+			break
+		}
 	}
 	if s.requests < 10 {
 		t.Errorf("there were %d requests: too few to prove anything", s.requests)
