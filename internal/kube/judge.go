@@ -18,7 +18,7 @@ import (
 const (
 	graceSchedule = 5 * time.Second  // a volume is being bound, a node is just coming up
 	graceMount    = 5 * time.Second  // the kubelet has not seen a Secret made a moment ago
-	graceSandbox  = 10 * time.Second // the node's network is just coming up
+	graceSandbox  = 20 * time.Second // the node's network is just coming up, and the kubelet tries again after 10 to 15 s
 	graceCreate   = 2 * time.Second  // the default service account of a new namespace is being made
 	graceConfig   = 2 * time.Second  // the kubelet has not seen a ConfigMap made a moment ago
 )
