@@ -61,6 +61,7 @@ func (a *app) replacePod(t *testing.T) string {
 	t.Helper()
 	old := a.node.ready(t, a.namespace, "web", 3)[0]
 	a.perch(t, "", "kubectl", "delete", "pod", "-n", a.namespace, old, "--wait=false")
+	a.perchApp(t, "up", "-d") // who deploys in this moment waits too, and does not take it for a failure
 	eventually(t, 60*time.Second, "another pod is in the place of "+old, func(ctx context.Context) error {
 		pods, err := a.node.pods(ctx, a.namespace, "web")
 		if err != nil {
