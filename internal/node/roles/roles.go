@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -33,14 +35,19 @@ const (
 	builderListenerFD  = 3 // builder: the listening socket
 )
 
+// smallHeap is the garbage collector's percentage for the two roles that only wait: memory counts, not speed.
+const smallHeap = 25
+
 // Main runs a role until it ends or is told to by SIGTERM. args are those after the role's name.
 func Main(ctx context.Context, role string, args []string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
 	switch role {
 	case "supervisor":
+		debug.SetGCPercent(smallHeap)
 		return supervise(ctx, args)
 	case "init":
+		debug.SetGCPercent(smallHeap)
 		return first(ctx)
 	case supervisor.Containerd:
 		return command.App().Run(ctx, append([]string{"containerd"}, args...))
@@ -133,9 +140,12 @@ func childrenOf(spec supervisor.Spec, events, builderSocket *os.File) ([]sandbox
 	}
 	kube := child(supervisor.Kubernetes, stopKubernetes, specFile)
 	kube.Files = []*os.File{events}
+	// At rest it then has 350 MB resident, 206 of them its own (measured with an empty node).
+	kube.Env = append(slices.Clone(spec.Env), "GOGC=30", "ETCD_CLIENT_DEBUG=error")
 	build := child(supervisor.Builder, stopBuilder, specFile)
 	build.OnDemand = builderSocket
 	runtime := child(supervisor.Containerd, stopContainerd, "--config", config)
+	runtime.Env = append(slices.Clone(spec.Env), "GOGC=50")
 	return []sandbox.Child{build, kube, runtime}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -265,6 +266,7 @@ func (s *supervisor) afterKubernetes(ctx context.Context, cancel context.CancelC
 	p := &publisher.Publisher{Client: client, Dial: s.inside.Dial}
 	s.status.setPublisher(p)
 	s.status.record(sandbox.Event{Component: Node, State: sandbox.Ready, Time: time.Now()})
+	debug.FreeOSMemory() // unpacking the programs took tens of megabytes that are never needed again
 	s.report("publisher", p.Run(ctx))
 }
 

@@ -56,7 +56,9 @@ func TestChildEnvPassesOnlyTheWayOut(t *testing.T) {
 
 func TestRecorder(t *testing.T) {
 	t.Parallel()
-	event := func(name string, s sandbox.State) sandbox.Event { return sandbox.Event{Component: name, State: s, Time: time.Now()} }
+	event := func(name string, s sandbox.State) sandbox.Event {
+		return sandbox.Event{Component: name, State: s, Time: time.Now()}
+	}
 	t.Run("the state of the whole is the node's", func(t *testing.T) {
 		t.Parallel()
 		r := newRecorder()
