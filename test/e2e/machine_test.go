@@ -10,7 +10,7 @@ import (
 
 // TestMachineRefused starts a cluster where none can run. All that is missing must be said before anything is changed.
 func TestMachineRefused(t *testing.T) {
-	u := newUser(t, "e2e-refused")
+	u := newUser(t, "r")
 	before := u.mustLook(t)
 	u.program = u.reachableProgram(t)
 	nothing := filepath.Join(u.dir, "nothing")
@@ -84,7 +84,7 @@ func (u *user) unmountSmall(t *testing.T) {
 
 // TestDiskTooSmall: a full disk is seen before anything is written.
 func TestDiskTooSmall(t *testing.T) {
-	u := newUser(t, "e2e-small")
+	u := newUser(t, "s")
 	u.mountSmall(t, "64m")
 	defer u.unmountSmall(t)
 	before := u.mustLook(t)
@@ -98,7 +98,7 @@ func TestDiskTooSmall(t *testing.T) {
 // TestDiskFull fills the disk under a running cluster: what needs space fails and says so, the cluster lives on, and
 // works again when there is space.
 func TestDiskFull(t *testing.T) {
-	u := newUser(t, "e2e-full")
+	u := newUser(t, "f")
 	u.mountSmall(t, "1300m")
 	defer u.unmountSmall(t)
 	u.perch(t, "", "cluster", "start")

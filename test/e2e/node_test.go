@@ -23,7 +23,7 @@ const kubernetesVersion = "v1.37.2"
 // TestNode is what one cluster goes through from its first start to its removal. Its scenarios share the cluster, and
 // each can be run alone.
 func TestNode(t *testing.T) {
-	u := newUser(t, "e2e")
+	u := newUser(t, "n")
 	before := u.mustLook(t)
 	u.perch(t, "", "cluster", "start")
 	n := u.connect(t)

@@ -14,7 +14,7 @@ import (
 // TestStartInterrupted ends `perch cluster start` by Ctrl-C at several moments: nothing must be left, and the next start
 // must work.
 func TestStartInterrupted(t *testing.T) {
-	u := newUser(t, "e2e-ctrl-c")
+	u := newUser(t, "c")
 	before := u.mustLook(t)
 	for _, moment := range []struct {
 		name  string
@@ -27,19 +27,25 @@ func TestStartInterrupted(t *testing.T) {
 		t.Run("when "+moment.name, func(t *testing.T) {
 			start := u.start(t, command{args: []string{"cluster", "start"}})
 			eventually(t, 30*time.Second, moment.name, func(context.Context) error { return moment.there() })
-			seen := u.inside()
-			start.interrupt(t)
-			r := start.endWithin(t, 60*time.Second)
-			u.leavesNothing(t, before, seen)
-			if r.code != 130 {
-				t.Errorf("it ended with %s", r)
-			}
-			wantText(t, r.stderr, "interrupted")
-			u.want(t, 15, command{args: []string{"cluster", "status"}})
+			u.interrupted(t, start, before)
 		})
 	}
-	t.Run("the next start works", func(t *testing.T) {
-		u.perch(t, "", "cluster", "start")
+	t.Run("up, when it has to start the cluster", func(t *testing.T) {
+		p := u.copyOf(t, "echo", "test/e2e/testdata/echo") // needs no base image
+		env := []string{"PORT=" + freePort(t), "UDP_PORT=" + freePort(t)}
+		up := u.start(t, command{dir: p.dir, args: []string{"up", "-d"}, env: env})
+		eventually(t, 30*time.Second, "Kubernetes starts", func(context.Context) error { return u.runs("node kubernetes") })
+		u.interrupted(t, up, before)
+	})
+	t.Run("two starts at once work", func(t *testing.T) {
+		one := u.start(t, command{args: []string{"cluster", "start"}})
+		two := u.start(t, command{args: []string{"cluster", "start"}})
+		for _, start := range []*process{one, two} {
+			if r := start.endWithin(t, limit); r.code != 0 {
+				t.Error(r)
+			}
+		}
+		u.supervisor(t) // there is one
 		if err := u.connect(t).nodeReady(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -51,6 +57,20 @@ func TestStartInterrupted(t *testing.T) {
 	})
 }
 
+// interrupted ends a program that starts the cluster by Ctrl-C, and wants nothing to be left of it.
+func (u *user) interrupted(t *testing.T, p *process, before host) {
+	t.Helper()
+	seen := u.inside()
+	p.interrupt(t)
+	r := p.endWithin(t, 60*time.Second)
+	u.leavesNothing(t, before, seen)
+	if r.code != 130 {
+		t.Errorf("it ended with %s", r)
+	}
+	wantText(t, r.stderr, "interrupted")
+	u.want(t, 15, command{args: []string{"cluster", "status"}})
+}
+
 func exists(path string) error {
 	_, err := os.Stat(path)
 	return err
@@ -59,7 +79,7 @@ func exists(path string) error {
 // TestSupervisorKilled kills the process on the host that everything hangs on. Its sandbox must end with it; the locks and
 // files that it left must not be in the way of the next start, nor of delete.
 func TestSupervisorKilled(t *testing.T) {
-	u := newUser(t, "e2e-kill-9")
+	u := newUser(t, "k")
 	before := u.mustLook(t)
 	u.perch(t, "", "cluster", "start")
 	u.perch(t, "", "kubectl", "create", "configmap", "kept", "--from-literal=a=b")
@@ -85,6 +105,7 @@ func TestSupervisorKilled(t *testing.T) {
 		u.want(t, 15, command{args: []string{"cluster", "status"}})
 	})
 	t.Run("the next start has everything", func(t *testing.T) {
+		staleLock(t, u.kubeconfig+".lock")
 		u.perch(t, "", "cluster", "start")
 		if _, err := u.connect(t).api.CoreV1().ConfigMaps("default").Get(t.Context(), "kept", metav1.GetOptions{}); err != nil {
 			t.Error(err)
@@ -103,9 +124,21 @@ func TestSupervisorKilled(t *testing.T) {
 	})
 }
 
+// staleLock is the lock that kubectl, or perch, leaves beside a kubeconfig when it is killed.
+func staleLock(t *testing.T, path string) {
+	t.Helper()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-time.Minute)
+	if err := os.Chtimes(path, long, long); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestTwoClusters runs one cluster beside another: neither may notice.
 func TestTwoClusters(t *testing.T) {
-	one, two := newUser(t, "e2e-one"), newUser(t, "e2e-two")
+	one, two := newUser(t, "o"), newUser(t, "t")
 	one.perch(t, "", "cluster", "start")
 	two.perch(t, "", "cluster", "start")
 	two.perch(t, "", "cluster", "delete", "--yes")

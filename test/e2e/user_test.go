@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -40,11 +41,14 @@ type user struct {
 	said       *transcript
 }
 
-// newUser makes a user whose cluster bears that name, and takes all of it away at the end of the test. State is not in
-// t.TempDir: /tmp may be in memory or an overlay, and its paths are too long for sockets.
-func newUser(t *testing.T, cluster string) *user {
+// newUser makes a user, and takes all that is theirs away at the end of the test. The cluster's name begins with the
+// letter; the rest is chance, since two runs of these tests may meet on one machine. It is short enough to be found whole
+// in the names of interfaces. State is not in t.TempDir: /tmp may be in memory or an overlay, and its paths are too long
+// for sockets.
+func newUser(t *testing.T, letter string) *user {
 	t.Helper()
 	root := requirements(t)
+	cluster := fmt.Sprintf("e2e-%s%03x", letter, rand.IntN(0x1000))
 	dir, err := os.MkdirTemp(orElse(os.Getenv("PERCH_E2E_DIR"), "/var/tmp"), "perch-e2e-")
 	if err != nil {
 		t.Fatal(err)
