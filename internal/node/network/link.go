@@ -223,14 +223,34 @@ func nft(ctx context.Context, rules string) error {
 // forwardFile is the switch that lets this machine pass packets on; Linux has it off until something needs it.
 const forwardFile = "/proc/sys/net/ipv4/ip_forward"
 
-// EnableForwarding lets the host pass packets on, and tells whether it did not before.
-func EnableForwarding() (changed bool, err error) {
+// forwardingMark is there as long as forwarding is on because a node switched it on. It is the machine's and not one
+// node's: the last node to leave switches it off, whichever came first.
+const forwardingMark = "/run/perch-forwarding"
+
+// EnableForwarding lets the host pass packets on. The caller holds the lock that nodes share.
+func EnableForwarding() error {
 	now, err := os.ReadFile(forwardFile)
 	if err != nil || strings.TrimSpace(string(now)) == "1" {
-		return false, err
+		return err
 	}
-	return true, os.WriteFile(forwardFile, []byte("1"), 0o644)
+	// The mark comes first: who is killed in between leaves a mark too many, which does no harm.
+	if err := os.WriteFile(forwardingMark, nil, 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(forwardFile, []byte("1"), 0o644)
 }
 
-// DisableForwarding undoes EnableForwarding.
-func DisableForwarding() error { return os.WriteFile(forwardFile, []byte("0"), 0o644) }
+// RestoreForwarding undoes EnableForwarding. The caller holds the lock that nodes share, and no other node runs.
+func RestoreForwarding() error {
+	_, err := os.Stat(forwardingMark)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(forwardFile, []byte("0"), 0o644); err != nil {
+		return err
+	}
+	return os.Remove(forwardingMark)
+}

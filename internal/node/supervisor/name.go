@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/perch-k8s/perch/internal/fault"
 )
@@ -29,6 +31,35 @@ func Claim(ctx context.Context, name string) (release func(), err error) {
 	}
 	return func() { _ = l.Close() }, nil
 }
+
+// hostLock is the abstract socket that is held while something is looked at and then changed that all nodes of this
+// machine share: subnets and the IP forwarding.
+const hostLock = "@perch-host"
+
+// lockHost takes the lock, and waits for it: nobody holds it for longer than it takes to make a cable.
+func lockHost(ctx context.Context) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, hostLockWithin)
+	defer cancel()
+	for {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "unix", hostLock)
+		if err == nil {
+			return sync.OnceFunc(func() { _ = l.Close() }), nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("the lock that nodes share: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fault.New(fault.Locked, "try again", "another node of this machine is starting or stopping, and does not end")
+		case <-time.After(hostLockStep):
+		}
+	}
+}
+
+const (
+	hostLockWithin = 20 * time.Second
+	hostLockStep   = 5 * time.Millisecond
+)
 
 // othersRun tells whether a node of another name runs on this machine: it may need the IP forwarding.
 func othersRun(name string) (bool, error) {

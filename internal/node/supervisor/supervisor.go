@@ -44,14 +44,15 @@ type Options struct {
 
 // State is kept on disk: what has to be known, and undone, by the next process when this one is killed.
 type State struct {
-	Network    network.Plan `json:"network"`
-	APIPort    int          `json:"apiPort"`    // on 127.0.0.1
-	Forwarding bool         `json:"forwarding"` // we switched the host's IP forwarding on
+	Network network.Plan `json:"network"`
+	APIPort int          `json:"apiPort"` // on 127.0.0.1
 }
 
 type supervisor struct {
 	Options
 	state     State
+	api       net.Listener // of the API server, on the host
+	unlock    func()       // lets other nodes look for a subnet
 	status    *recorder
 	groups    sandbox.Cgroups
 	stop      context.CancelCauseFunc
@@ -84,9 +85,14 @@ func (s *supervisor) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer release()
-	if err := s.prepare(); err != nil {
+	if s.unlock, err = lockHost(ctx); err != nil {
 		return err
 	}
+	defer s.unlock()
+	if err := s.prepare(); err != nil {
+		return errors.Join(err, s.clean())
+	}
+	defer func() { _ = s.api.Close() }()
 	first, err := s.startSandbox()
 	if err != nil {
 		return errors.Join(err, s.clean())
@@ -161,20 +167,23 @@ func (s *supervisor) loadState() error {
 	if s.state.Network, err = network.PlanFor(s.Layout.Name, taken, mtu); err != nil {
 		return err
 	}
-	changed, err := network.EnableForwarding()
-	if err != nil {
+	if err := network.EnableForwarding(); err != nil {
 		return err
 	}
-	s.state.Forwarding = changed || old.Forwarding
-	if s.state.APIPort, err = freePort(old.APIPort); err != nil {
-		return err
+	if s.api, err = listenAPI(old.APIPort); err != nil {
+		return fmt.Errorf("the API server's port: %w", err)
 	}
+	s.state.APIPort = s.api.Addr().(*net.TCPAddr).Port
 	s.status.setAPIPort(s.state.APIPort)
-	return writeState(s.Layout, s.state)
+	if err := writeState(s.Layout, s.state); err != nil {
+		return errors.Join(err, s.api.Close())
+	}
+	return nil
 }
 
-// freePort is the port wanted, or 6443, or any that is free.
-func freePort(wanted int) (int, error) {
+// listenAPI listens on the port wanted, or 6443, or any that is free. Who has it keeps it: a port that is only looked for
+// may be another's when it is needed.
+func listenAPI(wanted int) (net.Listener, error) {
 	var err error
 	for i, port := range []int{wanted, InsideAPIPort, 0} {
 		if i == 0 && wanted == 0 { // nothing was chosen before
@@ -182,11 +191,10 @@ func freePort(wanted int) (int, error) {
 		}
 		var l net.Listener
 		if l, err = net.Listen("tcp", net.JoinHostPort(publisher.BindIP, strconv.Itoa(port))); err == nil {
-			port = l.Addr().(*net.TCPAddr).Port
-			return port, l.Close()
+			return l, nil
 		}
 	}
-	return 0, err
+	return nil, err
 }
 
 // connect ties the new sandbox to the network, starts what serves it from the host, and lets the first process go on.
@@ -198,14 +206,11 @@ func (s *supervisor) connect(ctx context.Context, first *firstProcess) error {
 	if err := s.state.Network.Connect(ctx, s.inside, first.pid); err != nil {
 		return err
 	}
+	s.unlock() // the subnet is seen to be taken
 	s.work.Go(func() { s.report("dns-relay", network.Relay(ctx, s.inside, network.HostServers)) })
-	api, err := net.Listen("tcp", net.JoinHostPort(publisher.BindIP, strconv.Itoa(s.state.APIPort)))
-	if err != nil {
-		return fmt.Errorf("the API server's port: %w", err)
-	}
-	context.AfterFunc(ctx, func() { _ = api.Close() })
+	context.AfterFunc(ctx, func() { _ = s.api.Close() })
 	inside := net.JoinHostPort("127.0.0.1", strconv.Itoa(InsideAPIPort))
-	s.work.Go(func() { network.ForwardTCP(ctx, api, s.inside.Dial, inside) })
+	s.work.Go(func() { network.ForwardTCP(ctx, s.api, s.inside.Dial, inside) })
 	if err := <-s.extracted; err != nil {
 		return err
 	}
@@ -287,25 +292,20 @@ func (s *supervisor) client() (kubernetes.Interface, error) {
 
 // clean removes what this process made on the host. Every step runs.
 func (s *supervisor) clean() error {
+	s.unlock() // Clean takes it itself
 	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
 	return Clean(ctx, s.Layout, s.state)
 }
 
-// Clean removes what a supervisor made on the host: the cable, the table, the control groups, and the IP forwarding if
-// it was we who switched it on. It works for a supervisor that was killed too; every step runs.
+// Clean removes what a supervisor made on the host: the cable, the table, the control groups, and the IP forwarding if it
+// was a node that switched it on and this one is the last. It works for a supervisor that was killed too; every step runs.
 func Clean(ctx context.Context, l layout.Layout, state State) error {
 	var errs []error
 	if state.Network.Table != "" {
 		errs = append(errs, state.Network.Disconnect(ctx))
 	}
-	if others, err := othersRun(l.Name); err != nil {
-		errs = append(errs, err)
-	} else if state.Forwarding && !others {
-		errs = append(errs, network.DisableForwarding())
-		state.Forwarding = false
-		errs = append(errs, writeState(l, state))
-	}
+	errs = append(errs, restoreForwarding(ctx, l.Name))
 	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
 	if err == nil {
 		groups, err := sandbox.HostCgroups(mountinfo, l.Name)
@@ -315,6 +315,18 @@ func Clean(ctx context.Context, l layout.Layout, state State) error {
 		}
 	}
 	return errors.Join(append(errs, err)...)
+}
+
+func restoreForwarding(ctx context.Context, name string) error {
+	unlock, err := lockHost(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if others, err := othersRun(name); err != nil || others {
+		return err
+	}
+	return network.RestoreForwarding()
 }
 
 // ReadState reads what the last supervisor wrote; os.ErrNotExist when there was none.

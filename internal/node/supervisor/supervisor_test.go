@@ -1,7 +1,9 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"testing"
@@ -39,6 +41,56 @@ func TestClaim(t *testing.T) {
 		t.Fatalf("after the release: %v", err)
 	}
 	again()
+}
+
+func TestHostLock(t *testing.T) {
+	t.Parallel()
+	unlock, err := lockHost(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := make(chan func())
+	go func() {
+		unlock, err := lockHost(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		second <- unlock
+	}()
+	select {
+	case <-second:
+		t.Error("two have it at once")
+	case <-time.After(10 * hostLockStep):
+	}
+	unlock()
+	(<-second)()
+}
+
+func TestListenAPIKeepsItsPort(t *testing.T) {
+	t.Parallel()
+	first, err := listenAPI(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := first.Addr().(*net.TCPAddr).Port
+	second, err := listenAPI(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other := second.Addr().(*net.TCPAddr).Port; other == port {
+		t.Errorf("both have port %d", port)
+	}
+	if err := errors.Join(first.Close(), second.Close()); err != nil {
+		t.Error(err)
+	}
+	again, err := listenAPI(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := again.Addr().(*net.TCPAddr).Port; got != port {
+		t.Errorf("wanted %d, got %d", port, got)
+	}
+	_ = again.Close()
 }
 
 func TestChildEnvPassesOnlyTheWayOut(t *testing.T) {
@@ -113,7 +165,7 @@ func TestStateSurvives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := State{Network: plan, APIPort: 6443, Forwarding: true}
+	want := State{Network: plan, APIPort: 6443}
 	if err := writeState(l, want); err != nil {
 		t.Fatal(err)
 	}
