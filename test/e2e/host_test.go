@@ -24,8 +24,8 @@ type host struct {
 	tables     []string // of nft
 	groups     []string // control groups of nodes
 	processes  []string
-	forwarding string
-	others     bool // another node runs: it may have switched forwarding
+	forwarding string // IP forwarding, and the mark of who switched it on
+	others     bool   // another node runs: it may have switched forwarding
 }
 
 // look takes stock of the machine.
@@ -65,7 +65,8 @@ func (u *user) look(ctx context.Context) (host, error) {
 		}
 	}
 	forwarding, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
-	h.forwarding = strings.TrimSpace(string(forwarding))
+	marks, _ := filepath.Glob("/run/perch*")
+	h.forwarding = strings.TrimSpace(string(forwarding) + strings.Join(marks, " "))
 	return h, err
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -136,18 +137,51 @@ func staleLock(t *testing.T, path string) {
 	}
 }
 
-// TestTwoClusters runs one cluster beside another: neither may notice.
+// TestTwoClusters runs one cluster beside another: neither may notice, whichever comes and goes first.
 func TestTwoClusters(t *testing.T) {
 	one, two := newUser(t, "o"), newUser(t, "t")
-	one.perch(t, "", "cluster", "start")
-	two.perch(t, "", "cluster", "start")
-	two.perch(t, "", "cluster", "delete", "--yes")
-	n := one.connect(t)
-	if err := n.nodeReady(t.Context()); err != nil {
-		t.Error(err)
+	before := one.mustLook(t)
+	// At once, so that they may not choose the same subnet or ports.
+	starts := []*process{one.start(t, command{args: []string{"cluster", "start"}}), two.start(t, command{args: []string{"cluster", "start"}})}
+	for _, start := range starts {
+		if r := start.endWithin(t, limit); r.code != 0 {
+			t.Fatal(r)
+		}
 	}
-	n.load(t, "busybox:1.36")
-	p := n.project(t, "one", map[string]string{"compose.yaml": "services:\n  web:\n    image: busybox:1.36\n    command: httpd -f\n    expose: [\"80\"]\n    stop_grace_period: 1s\n"})
-	p.up(t)
-	n.ready(t, "one", "web", 1)
+	for _, u := range []*user{one, two} {
+		u.load(t, "busybox:1.36")
+		u.reachesOut(t)
+	}
+	one.perch(t, "", "cluster", "delete", "--yes")
+	t.Run("the one that stays is whole", func(t *testing.T) {
+		n := two.connect(t)
+		if err := n.nodeReady(t.Context()); err != nil {
+			t.Error(err)
+		}
+		p := n.project(t, "one", map[string]string{"compose.yaml": "services:\n  web:\n    image: busybox:1.36\n    command: httpd -f\n    expose: [\"80\"]\n    stop_grace_period: 1s\n"})
+		p.up(t)
+		n.ready(t, "one", "web", 1)
+		two.reachesOut(t)
+	})
+	two.perch(t, "", "cluster", "delete", "--yes")
+	one.deleted(t, before, nil)
+	two.deleted(t, before, nil)
+}
+
+// reachesOut wants a pod to connect to the outside, where this machine itself can.
+func (u *user) reachesOut(t *testing.T) {
+	t.Helper()
+	addresses, err := net.DefaultResolver.LookupHost(t.Context(), outside)
+	if err != nil {
+		t.Logf("not tried: %v", err)
+		return
+	}
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", net.JoinHostPort(addresses[0], "443"))
+	if err != nil {
+		t.Logf("not tried: %v", err)
+		return
+	}
+	_ = conn.Close()
+	u.perch(t, "", "kubectl", "run", "out", "--image=busybox:1.36", "--restart=Never", "--attach", "--rm", "--quiet", "--pod-running-timeout=60s",
+		"--command", "--", "nc", "-w", "5", addresses[0], "443", "-e", "true")
 }
