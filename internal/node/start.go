@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/node/containerd"
 	"github.com/perch-k8s/perch/internal/node/kubeconfig"
 	"github.com/perch-k8s/perch/internal/node/preflight"
 	"github.com/perch-k8s/perch/internal/node/sandbox"
@@ -21,6 +22,7 @@ import (
 
 const (
 	readyWithin = 90 * time.Second // a node that is not ready by then has a fault
+	storeWithin = 20 * time.Second // for a containerd that was killed to answer again
 	stopWithin  = 45 * time.Second
 	logTail     = 20 // lines of a log in an error
 )
@@ -53,7 +55,13 @@ func (c Cluster) StartStore(ctx context.Context, r progress.Reporter) error {
 	if err != nil {
 		return err
 	}
-	return c.await(ctx, r, began, supervisor.Containerd)
+	if err := c.await(ctx, r, began, supervisor.Containerd); err != nil {
+		return err
+	}
+	// It was ready; if it was killed since, it is being started again.
+	ctx, cancel := context.WithTimeoutCause(ctx, storeWithin, fmt.Errorf("it does not answer within %s", storeWithin))
+	defer cancel()
+	return containerd.WaitReady(ctx, c.layout().ContainerdSocket())
 }
 
 // begin checks the machine and starts the supervisor, unless it runs.

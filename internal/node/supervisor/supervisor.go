@@ -227,7 +227,7 @@ func (s *supervisor) report(component string, err error) {
 // follow reads the sandbox's events, and does what waits for them.
 func (s *supervisor) follow(ctx context.Context, first *firstProcess, cancel context.CancelCauseFunc) {
 	lines := json.NewDecoder(first.events)
-	image, publish := sync.Once{}, sync.Once{}
+	var image, publish sync.Once
 	for {
 		var e sandbox.Event
 		if err := lines.Decode(&e); err != nil {
@@ -235,7 +235,7 @@ func (s *supervisor) follow(ctx context.Context, first *firstProcess, cancel con
 		}
 		s.status.record(e)
 		if e.Component == Containerd && e.State == sandbox.Running {
-			image.Do(func() { s.work.Go(func() { s.afterContainerd(ctx, cancel) }) })
+			s.work.Go(func() { s.afterContainerd(ctx, cancel, &image) })
 		}
 		if e.Component == Kubernetes && e.State == sandbox.Ready {
 			publish.Do(func() { s.work.Go(func() { s.afterKubernetes(ctx, cancel) }) })
@@ -243,17 +243,20 @@ func (s *supervisor) follow(ctx context.Context, first *firstProcess, cancel con
 	}
 }
 
-// afterContainerd puts the pods' sandbox image into the store: without it no pod starts.
-func (s *supervisor) afterContainerd(ctx context.Context, cancel context.CancelCauseFunc) {
+// afterContainerd tells when containerd answers, each time it was started. The first time it puts the pods' sandbox image
+// into the store: without it no pod starts.
+func (s *supervisor) afterContainerd(ctx context.Context, cancel context.CancelCauseFunc, first *sync.Once) {
 	socket := s.Layout.ContainerdSocket()
-	err := containerd.WaitReady(ctx, socket)
-	if err == nil {
-		s.status.record(sandbox.Event{Component: Containerd, State: sandbox.Ready, Time: time.Now()})
-		err = containerd.EnsureImage(ctx, socket, assets.PauseRef, pauseArchive)
+	if err := containerd.WaitReady(ctx, socket); err != nil {
+		return // ctx ended: nothing else ends the waiting
 	}
-	if err != nil && ctx.Err() == nil {
-		cancel(fmt.Errorf("the pods' sandbox image: %w", err))
-	}
+	s.status.record(sandbox.Event{Component: Containerd, State: sandbox.Ready, Time: time.Now()})
+	first.Do(func() {
+		err := containerd.EnsureImage(ctx, socket, assets.PauseRef, pauseArchive)
+		if err != nil && ctx.Err() == nil {
+			cancel(fmt.Errorf("the pods' sandbox image: %w", err))
+		}
+	})
 }
 
 func pauseArchive() ([]byte, error) {
