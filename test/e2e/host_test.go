@@ -22,7 +22,7 @@ type host struct {
 	mounts     []string
 	links      []string
 	tables     []string // of nft
-	groups     []string // control groups of nodes
+	groups     []string // control groups of the cluster, and what should be in them but is not
 	processes  []string
 	forwarding string // IP forwarding, and the mark of who switched it on
 	others     bool   // another node runs: it may have switched forwarding
@@ -55,7 +55,7 @@ func (u *user) look(ctx context.Context) (host, error) {
 	for line := range strings.Lines(string(tables)) {
 		h.tables = append(h.tables, strings.TrimSpace(line))
 	}
-	h.groups = u.groups()
+	h.groups = append(u.groups(), strayGroups()...)
 	for _, p := range processes() {
 		if p.supervises() && !p.supervisesOf(u) {
 			h.others = true
@@ -147,6 +147,18 @@ func (u *user) groups() []string {
 		}
 		return nil
 	})
+	return groups
+}
+
+// strayGroups are the control groups that kubelet, containerd or BuildKit make when they are not kept in a sandbox.
+func strayGroups() []string {
+	var groups []string
+	for _, name := range []string{"kubepods*", "k8s.io", "buildkit", "system.slice/kubelet*"} {
+		for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} { // version 2 and version 1
+			found, _ := filepath.Glob(pattern + name)
+			groups = append(groups, found...)
+		}
+	}
 	return groups
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -16,8 +17,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// outside is a name and a port that any machine that builds Go programs can reach.
-const outside = "proxy.golang.org"
+// outsideName is a name that a machine which builds Go programs can reach: that of its module proxy.
+func outsideName(t *testing.T) string {
+	t.Helper()
+	answer, err := exec.CommandContext(t.Context(), "go", "env", "GOPROXY").Output()
+	if err != nil {
+		t.Skipf("go env GOPROXY: %v", err)
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(answer)), ",")
+	proxy, err := url.Parse(first)
+	if err != nil || proxy.Hostname() == "" {
+		t.Skipf("GOPROXY %q names no host", first)
+	}
+	return proxy.Hostname()
+}
 
 // testNetwork runs a small Go program, built without a Dockerfile, that tells what its pod sees.
 func testNetwork(t *testing.T, n *node) {
@@ -70,7 +83,7 @@ func testNetwork(t *testing.T, n *node) {
 		}
 	})
 	t.Run("the outside resolves as it does on the host", func(t *testing.T) {
-		want := outsideAddresses(t)
+		outside, want := outsideName(t), outsideAddresses(t)
 		eventually(t, 10*time.Second, outside+" resolves in a pod", func(ctx context.Context) error {
 			got, err := ask(ctx, "/lookup", "host", outside)
 			if err != nil {
@@ -84,7 +97,7 @@ func testNetwork(t *testing.T, n *node) {
 	})
 	t.Run("the outside is reached", func(t *testing.T) {
 		outsideAddresses(t)
-		address := net.JoinHostPort(outside, "443")
+		address := net.JoinHostPort(outsideName(t), "443")
 		conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", address)
 		if err != nil {
 			t.Skipf("this machine itself has no direct way there: %v", err)
@@ -156,7 +169,7 @@ func testServiceStatus(t *testing.T, n *node, ports ...string) {
 // outsideAddresses are the addresses of the outside name, as this machine has them.
 func outsideAddresses(t *testing.T) []string {
 	t.Helper()
-	addresses, err := net.DefaultResolver.LookupHost(t.Context(), outside)
+	addresses, err := net.DefaultResolver.LookupHost(t.Context(), outsideName(t))
 	if err != nil {
 		t.Skipf("this machine itself cannot resolve it: %v", err)
 	}

@@ -171,7 +171,7 @@ func TestTwoClusters(t *testing.T) {
 // reachesOut wants a pod to connect to the outside, where this machine itself can.
 func (u *user) reachesOut(t *testing.T) {
 	t.Helper()
-	addresses, err := net.DefaultResolver.LookupHost(t.Context(), outside)
+	addresses, err := net.DefaultResolver.LookupHost(t.Context(), outsideName(t))
 	if err != nil {
 		t.Logf("not tried: %v", err)
 		return

@@ -33,7 +33,7 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("images", flag.ContinueOnError)
 	folder := flags.String("o", ".cache/images", "folder for the archives and for what was downloaded")
-	mirror := flags.String("mirror", "http://deb.debian.org/debian", "Debian mirror")
+	mirror := flags.String("mirror", "", "`URL` of a Debian archive; empty is the one that this machine's apt uses")
 	update := flags.Bool("update", false, "fetch the mirror's package lists again")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -50,6 +50,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer unlock()
+	if *mirror == "" {
+		if *mirror, err = hostMirror("/etc/apt"); err != nil {
+			return err
+		}
+	}
 	debian, err := newApt(ctx, filepath.Join(dir, "apt"), *mirror)
 	if err != nil {
 		return err

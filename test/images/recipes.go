@@ -212,15 +212,18 @@ func goInputs(ctx context.Context, image string) (inputs, error) {
 	if in.ca, err = os.ReadFile("/etc/ssl/certs/ca-certificates.crt"); err != nil {
 		return inputs{}, fmt.Errorf("%w: apt-get install ca-certificates", err)
 	}
-	for _, setting := range []struct{ name, standard string }{
-		{"GOPROXY", "https://proxy.golang.org,direct"}, {"GOSUMDB", "sum.golang.org"}, {"GONOSUMDB", ""}, {"GONOPROXY", ""}, {"GOPRIVATE", ""},
-	} {
-		value, err := output(ctx, nil, "go", "env", setting.name)
+	untouched := []string{"GOENV=off", "HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH")}
+	for _, name := range []string{"GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE"} {
+		value, err := output(ctx, nil, "go", "env", name)
 		if err != nil {
 			return inputs{}, err
 		}
-		if value = strings.TrimSpace(value); value != setting.standard {
-			in.goEnv = append(in.goEnv, setting.name+"="+value)
+		standard, err := output(ctx, untouched, "go", "env", name)
+		if err != nil {
+			return inputs{}, err
+		}
+		if value != standard {
+			in.goEnv = append(in.goEnv, name+"="+strings.TrimSpace(value))
 		}
 	}
 	in.key = fmt.Sprintf("%s %s %q %x", version, in.goDir, in.goEnv, in.ca)
