@@ -109,7 +109,7 @@ func planDry(ctx context.Context, o Options, project *compose.Project, rendered 
 		}
 		return release.Compare(w, release.Observed{})
 	}
-	client, err := loadClient(o)
+	client, err := kube.Load(o.Kube)
 	if err != nil {
 		return release.Plan{}, err
 	}

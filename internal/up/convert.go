@@ -127,9 +127,6 @@ func built(services []string, project *compose.Project) []string {
 
 func sortedKeys(images map[string]image.Image) []string { return slices.Sorted(maps.Keys(images)) }
 
-// loadClient reaches the cluster.
-func loadClient(o Options) (*kube.Client, error) { return kube.Load(o.Kube) }
-
 // revisions are the Helm revisions of the project's services.
 func revisions(ctx context.Context, client *kube.Client, namespace string) (map[string]int, error) {
 	list, err := release.List(ctx, client, namespace)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/kube"
 	"github.com/perch-k8s/perch/internal/progress"
 	"github.com/perch-k8s/perch/internal/release"
 )
@@ -32,7 +33,7 @@ func Down(ctx context.Context, o DownOptions, r progress.Reporter) error {
 	if err := needRunning(ctx, o.Options); err != nil {
 		return err
 	}
-	client, err := loadClient(o.Options)
+	client, err := kube.Load(o.Kube)
 	if err != nil {
 		return err
 	}

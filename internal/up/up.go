@@ -96,7 +96,7 @@ func prepare(
 		if err := o.Node.Start(ctx, r); err != nil {
 			return err
 		}
-		client, err = loadClient(o)
+		client, err = kube.Load(o.Kube)
 		return err
 	})
 	both.Go(func() (err error) {
