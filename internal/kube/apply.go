@@ -35,11 +35,7 @@ func (c *Client) Apply(ctx context.Context, objs []runtime.Object) error {
 }
 
 func (c *Client) apply(ctx context.Context, o runtime.Object) error {
-	u, err := toUnstructured(o)
-	if err != nil {
-		return err
-	}
-	resource, err := c.resource(u)
+	u, resource, err := c.open(o)
 	if err != nil {
 		return err
 	}
@@ -53,6 +49,16 @@ func (c *Client) apply(ctx context.Context, o runtime.Object) error {
 		return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
 	}
 	return nil
+}
+
+// open is the object as the dynamic client takes it, and the client for its kind and namespace.
+func (c *Client) open(o runtime.Object) (*unstructured.Unstructured, dynamic.ResourceInterface, error) {
+	u, err := toUnstructured(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	resource, err := c.resource(u)
+	return u, resource, err
 }
 
 // resource is the dynamic client for the object's kind and namespace. The discovery cache is dropped once when it does

@@ -21,11 +21,7 @@ type WorkloadRef struct{ Kind, Name string }
 // DeleteAndWait deletes the object, in the background for what it owns, and waits until it is gone itself. What is
 // gone already is no error.
 func (c *Client) DeleteAndWait(ctx context.Context, o runtime.Object) error {
-	u, err := toUnstructured(o)
-	if err != nil {
-		return err
-	}
-	resource, err := c.resource(u)
+	u, resource, err := c.open(o)
 	if err != nil {
 		return err
 	}
