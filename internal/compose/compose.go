@@ -19,6 +19,10 @@ type Options struct {
 	Profiles    []string          // --profile and COMPOSE_PROFILES
 	EnvFiles    []string          // --env-file; empty: .env beside the first file when it is there
 	Environment map[string]string // for interpolation, and for variables passed on by name
+
+	// Embedded says that the project is for Perch's own node, on this machine: what a bind mount names can be mounted as
+	// it is, and names with underscores and dots resolve. Elsewhere both are told of.
+	Embedded bool
 }
 
 // Project is a Compose project that was checked: every key in it is one that Perch carries, or has a Warning.
@@ -35,8 +39,11 @@ type Project struct {
 	Binds            map[string]Tree             // what bind mounts of project files hold, by absolute source path
 }
 
-// Tree is a bind-mounted file or folder of the project as it was when the project was loaded.
+// Tree is what a bind mount names: files of the project as they were when it was loaded, or a path of this machine that
+// is mounted as it is (on the embedded node only).
 type Tree struct {
+	Host      string     // the absolute path to mount; "": Files are copied
+	Create    bool       // with Host: make the folder when it is not there, as Docker does
 	Folder    bool       // false: Files has the one file, with Path ""
 	Sensitive bool       // one of the files looks like a key or a file of passwords
 	Files     []TreeFile // sorted by Path

@@ -17,6 +17,29 @@ type Image struct {
 	Digest string              // sha256:… of the manifest
 	Config ocispec.ImageConfig // EXPOSE, USER, CMD … as the image says
 	Built  bool                // false: it was there already, nothing was built
+
+	Unknown string                   // why Config and all below are not known (a dry run with no registry); "": they are
+	Health  *types.HealthCheckConfig // HEALTHCHECK of the image; nil: it has none
+	User    User                     // who the container runs as
+	Content map[string]Content       // what the image has where the container's volumes are mounted, by cleaned path
+	Shell   bool                     // it has /bin/sh and cp
+}
+
+// User is who a container runs as: user: and group_add of the Compose file, else USER of the image, with names looked up in
+// the image's /etc/passwd and /etc/group.
+type User struct {
+	UID    *int64 // nil: not known
+	GID    *int64 // nil: what the runtime takes from /etc/passwd
+	Groups []int64
+}
+
+// Content is a path of an image.
+type Content struct {
+	Exists bool
+	Filled bool // a file, or a folder with something in it
+	UID    int64
+	GID    int64
+	Mode   uint32 // permission bits with setuid, setgid and sticky as in stat(2)
 }
 
 // Options say whose images are wanted, and how.

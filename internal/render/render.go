@@ -3,20 +3,39 @@
 package render
 
 import (
+	"github.com/compose-spec/compose-go/v2/types"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// Image is what render must know of an image: the name that pods use and the image's own config (EXPOSE, USER, …).
+// Image is what render must know of an image and of the container that is to run it. What is nil or empty is not known, or
+// the image has none of it.
 type Image struct {
 	Ref    string               // full, as docker.io/library/web:1a2b3c4
-	Config *ocispec.ImageConfig // nil: not known
+	Config *ocispec.ImageConfig // the image's own config (EXPOSE, USER, STOPSIGNAL, …); nil: not known, nor is anything below
+
+	Health  *types.HealthCheckConfig // HEALTHCHECK, as Docker writes it
+	UID     *int64                   // who the container runs as: user:, else USER; names as the image's /etc/passwd has them
+	GID     *int64                   // the same for the group; nil with a UID: the runtime looks it up
+	Groups  []int64                  // group_add, names as the image's /etc/group has them
+	Content map[string]Content       // what the image has at the paths where volumes are mounted, by cleaned path
+	Shell   bool                     // it has /bin/sh and cp, so that an init container of it can fill a volume
+}
+
+// Content is a path of an image.
+type Content struct {
+	Exists bool
+	Filled bool // a file, or a folder with something in it
+	UID    int64
+	GID    int64
+	Mode   uint32 // permission bits with setuid, setgid and sticky as in stat(2)
 }
 
 // Target is where the objects will live, as far as that changes them.
 type Target struct {
 	Namespace    string
+	Embedded     bool   // Perch's own node: folders of this machine can be mounted, its DNS knows names with _ and dots
 	LoadBalancer bool   // published ports become LoadBalancer Services (the embedded node), else ClusterIP
 	StorageClass string // "": the cluster's default
 }
@@ -27,6 +46,14 @@ type Output struct {
 	Units   []Unit                      // one a service, sorted by name
 	Jobs    map[string]*batchv1.Job     // jobs: that can be run by hand, by Compose name; the Job's name lacks a suffix
 	JobUse  map[string][]runtime.Object // the config objects a job of that name reads
+	Notes   []Note                      // sorted by Path: what a reader of the objects should know
+}
+
+// Note says where the objects are less than they could be, and which key asks for it: a weaker level of Pod security, an
+// image that could not be looked into.
+type Note struct {
+	Path string // of the Compose file, as services.web.cap_add
+	Text string // lower case, no full stop
 }
 
 // Unit is what one service becomes: one Helm release and what must be there before it.

@@ -17,6 +17,7 @@ import (
 
 // loadProject reads the Compose file and keeps the services asked for, with what they depend on.
 func loadProject(ctx context.Context, o Options) (*compose.Project, error) {
+	o.Compose.Embedded = true
 	project, err := compose.Load(ctx, o.Compose)
 	if err != nil || len(o.Services) == 0 {
 		return project, err
@@ -44,7 +45,7 @@ func namespaceOf(o Options, project *compose.Project) string {
 }
 
 func target(o Options, project *compose.Project) render.Target {
-	return render.Target{Namespace: namespaceOf(o, project), LoadBalancer: true}
+	return render.Target{Namespace: namespaceOf(o, project), Embedded: true, LoadBalancer: true}
 }
 
 func store(o Options) image.Store {
@@ -78,8 +79,21 @@ func jobKey(name string) string { return "job/" + name }
 func imagesOf(images map[string]image.Image) map[string]render.Image {
 	out := make(map[string]render.Image, len(images))
 	for key, i := range images {
-		config := i.Config
-		out[key] = render.Image{Ref: i.Ref, Config: &config}
+		out[key] = imageOf(i)
+	}
+	return out
+}
+
+func imageOf(i image.Image) render.Image {
+	if i.Unknown != "" {
+		return render.Image{Ref: i.Ref}
+	}
+	out := render.Image{
+		Ref: i.Ref, Config: &i.Config, Health: i.Health, UID: i.User.UID, GID: i.User.GID, Groups: i.User.Groups, Shell: i.Shell,
+		Content: make(map[string]render.Content, len(i.Content)),
+	}
+	for path, c := range i.Content {
+		out.Content[path] = render.Content(c)
 	}
 	return out
 }
