@@ -54,6 +54,7 @@ func (s *Server) Init(context.Context) error {
 func (s *Server) Run(ctx context.Context) error {
 	clog.SetOutput(s.Log)
 	caddy.Quiet, dnsserver.Quiet = true, true
+	registerComposeNames()
 	objects := make(chan error, 1)
 	go func() { objects <- s.ensureObjects(ctx) }()
 	instance, err := caddy.Start(caddy.CaddyfileInput{
@@ -103,6 +104,7 @@ func (s *Server) corefile() string {
 	return fmt.Sprintf(`%s {
 	bind %s
 	errors
+	%s %s
 	kubernetes %s %s {
 		kubeconfig %q
 		pods insecure
@@ -110,5 +112,5 @@ func (s *Server) corefile() string {
 		fallthrough %s
 	}%s
 }
-`, zones, s.NodeIP, s.ClusterDomain, reverse, s.Kubeconfig, reverse, outside)
+`, zones, s.NodeIP, composeNamesDirective, s.ClusterDomain, s.ClusterDomain, reverse, s.Kubeconfig, reverse, outside)
 }

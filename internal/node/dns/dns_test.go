@@ -21,6 +21,7 @@ func TestCorefile(t *testing.T) {
 		"with an upstream": {"10.99.0.1:53", `. {
 	bind 10.99.0.2
 	errors
+	composenames cluster.local
 	kubernetes cluster.local in-addr.arpa ip6.arpa {
 		kubeconfig "/node/pki/dns.kubeconfig"
 		pods insecure
@@ -39,6 +40,7 @@ func TestCorefile(t *testing.T) {
 		"without": {"", `cluster.local in-addr.arpa ip6.arpa {
 	bind 10.99.0.2
 	errors
+	composenames cluster.local
 	kubernetes cluster.local in-addr.arpa ip6.arpa {
 		kubeconfig "/node/pki/dns.kubeconfig"
 		pods insecure

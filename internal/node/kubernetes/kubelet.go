@@ -74,6 +74,8 @@ func (k *kubelet) options() (*options.KubeletServer, error) {
 	kc.CgroupDriver = "cgroupfs"
 	kc.EnforceNodeAllocatable = nil
 	kc.ProtectKernelDefaults = false
+	// Compose's sysctls: all that a pod has for itself. The API server takes no others without hostNetwork.
+	kc.AllowedUnsafeSysctls = []string{"kernel.msg*", "kernel.sem", "kernel.shm*", "fs.mqueue.*", "net.*"}
 	kc.MakeIPTablesUtilChains = false
 
 	// Images are pulled side by side, and the disk is the user's: images go when it is nearly full, pods when it is full.
