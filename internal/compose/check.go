@@ -11,6 +11,7 @@ import (
 func (r *reading) checkProject() {
 	r.judge()
 	r.services()
+	r.binds()
 	r.ports()
 	r.names()
 	r.networks()

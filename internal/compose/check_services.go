@@ -128,7 +128,6 @@ func (r *reading) container(c types.ContainerSpec, path []string) {
 			r.undefined(in("networks", name), "network", name, sortedNames(r.project.Networks))
 		}
 	}
-	r.checkUser(c, in)
 	for i, o := range c.SecurityOpt {
 		name, value, _ := strings.Cut(strings.Replace(o, "=", ":", 1), ":")
 		if name == "no-new-privileges" || (name == "seccomp" && value == "unconfined") {
@@ -158,26 +157,6 @@ func (r *reading) checkFileMode(mode *types.FileMode, user string, path []string
 	}
 	r.warn(r.at(append(slices.Clone(path), "mode")...),
 		fmt.Sprintf("%smode %s keeps user %s from reading it: the file belongs to root", subject(path), mode, user), "write mode: 0444")
-}
-
-func (r *reading) checkUser(c types.ContainerSpec, in func(...string) []string) {
-	for _, part := range strings.SplitN(c.User, ":", 2) {
-		if part == "" {
-			continue
-		}
-		if _, err := strconv.ParseUint(part, 10, 31); err == nil || part == "root" {
-			continue
-		}
-		r.problem(r.at(in("user")...), fmt.Sprintf("%suser %q is a name; Kubernetes takes numbers only", subject(in()), c.User),
-			`write the number, as in "1000:1000"; id -u and id -g in the image show it`)
-		break
-	}
-	for i, group := range c.GroupAdd {
-		if _, err := strconv.ParseUint(group, 10, 31); err != nil {
-			r.problem(r.at(in("group_add", strconv.Itoa(i))...), fmt.Sprintf("%sgroup %q is a name; Kubernetes takes numbers only", subject(in()), group),
-				"write the number of the group")
-		}
-	}
 }
 
 func (r *reading) checkHealth(h *types.HealthCheckConfig, path []string) {

@@ -2,10 +2,7 @@ package compose
 
 import (
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,9 +10,6 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/go-units"
 )
-
-// largestBind is how much a bind mount may hold: it becomes one ConfigMap.
-const largestBind = largestObject
 
 // volumes checks and reads what a container mounts.
 func (r *reading) volumes(c types.ContainerSpec, path []string) {
@@ -96,138 +90,6 @@ func (r *reading) checkTmpfs(spec, options string, path []string) {
 		}
 	}
 	_ = spec
-}
-
-// sockets are paths of the host that let a container rule it.
-var sockets = regexp.MustCompile(`(^|/)(docker|podman|containerd|crio)(/[^/]*)?\.sock$`)
-
-// bind reads what a bind mount holds. It is a copy: only files of the project itself, read only, up to 1 MiB.
-func (r *reading) bind(v types.ServiceVolumeConfig, path []string) {
-	about := subject(path[:2])
-	at := r.at(path...)
-	source := filepath.Clean(v.Source)
-	if sockets.MatchString(source) {
-		r.problem(at, fmt.Sprintf("%s%s is not carried: there is no Docker Engine behind this socket, and whoever has it owns the host", about, v.Source),
-			"leave the service out; perch ps and perch logs show what it would show")
-		return
-	}
-	if _, known := r.project.Binds[source]; known {
-		return
-	}
-	inside, err := r.insideProject(source)
-	switch {
-	case err != nil && !within(r.dir, source):
-		r.problem(at, fmt.Sprintf("%sbind mount of %s is not carried: it is outside of the project's folder", about, v.Source),
-			"use a named volume for data that the container writes, or copy what it reads into the project")
-		return
-	case os.IsNotExist(err):
-		r.problem(at, fmt.Sprintf("%sbind mount of %s: there is no such file or folder", about, r.relative(source)),
-			"use a named volume for data that the container writes")
-		return
-	case err != nil:
-		r.problem(at, fmt.Sprintf("%sbind mount of %s: %s", about, r.relative(source), reason(err)), readHint(err))
-		return
-	case !inside:
-		r.problem(at, fmt.Sprintf("%sbind mount of %s is not carried: it is outside of the project's folder", about, v.Source),
-			"copy it into the project, build it into the image, or give it with secrets: or configs:")
-		return
-	}
-	tree, err := readTree(source)
-	switch {
-	case err != nil:
-		r.problem(at, fmt.Sprintf("%sbind mount of %s is not carried: %s", about, r.relative(source), reason(err)),
-			"build it into the image with COPY, or use a named volume for data")
-		return
-	case len(tree.Files) == 0:
-		r.problem(at, fmt.Sprintf("%sbind mount of %s is not carried: the folder is empty, and what the container writes would be lost", about, r.relative(source)),
-			"use a named volume for data that the container writes")
-		return
-	}
-	if !v.ReadOnly {
-		r.warn(at, fmt.Sprintf("%sbind mount of %s is carried in part: it is a copy that cannot be written to, taken at each up", about, r.relative(source)),
-			"write :ro to say so, or use a named volume for data that the container writes")
-	}
-	if r.project.Binds == nil {
-		r.project.Binds = map[string]Tree{}
-	}
-	r.project.Binds[v.Source] = tree
-	r.project.Binds[source] = tree
-}
-
-// insideProject tells whether a path, with its links followed, is in the project's folder.
-func (r *reading) insideProject(path string) (bool, error) {
-	target, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return false, err
-	}
-	root, err := filepath.EvalSymlinks(r.dir)
-	if err != nil {
-		return false, err
-	}
-	return within(root, target), nil
-}
-
-func within(root, path string) bool {
-	rel, err := filepath.Rel(root, path)
-	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
-}
-
-// secretFile are names of files that are not for everybody to read.
-var secretFile = regexp.MustCompile(`(?i)(^\.env(\..*)?$|\.(pem|key|p12|pfx|jks|keystore|kdbx)$|^id_(rsa|dsa|ecdsa|ed25519)$|secret|password|credential|\.pgpass$|^\.netrc$|htpasswd)`)
-
-// readTree reads a file, or all files below a folder. Links are not followed: they could lead out of the project.
-func readTree(root string) (Tree, error) {
-	info, err := os.Stat(root)
-	if err != nil {
-		return Tree{}, err
-	}
-	if !info.IsDir() {
-		if !info.Mode().IsRegular() {
-			return Tree{}, fmt.Errorf("it is not a regular file")
-		}
-		if info.Size() > largestBind {
-			return Tree{}, tooBig(info.Size())
-		}
-		data, err := os.ReadFile(root)
-		if err != nil {
-			return Tree{}, err
-		}
-		file := TreeFile{Mode: uint32(info.Mode().Perm()), Data: data}
-		return Tree{Sensitive: secretFile.MatchString(filepath.Base(root)), Files: []TreeFile{file}}, nil
-	}
-	tree := Tree{Folder: true}
-	size := int64(0)
-	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		if !entry.Type().IsRegular() {
-			return fmt.Errorf("%s is a link or no regular file", filepath.Base(path))
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		if size += info.Size(); size > largestBind {
-			return tooBig(size)
-		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		tree.Sensitive = tree.Sensitive || secretFile.MatchString(entry.Name())
-		tree.Files = append(tree.Files, TreeFile{Path: filepath.ToSlash(rel), Mode: uint32(info.Mode().Perm()), Data: data})
-		return nil
-	})
-	return tree, err
-}
-
-func tooBig(size int64) error {
-	return fmt.Errorf("it holds %s or more, and a copy of project files may hold 1 MiB", units.BytesSize(float64(size)))
 }
 
 // volumeObjects checks the volumes themselves, and who shares them.

@@ -32,7 +32,7 @@ type Project struct {
 	Services  map[string]ServiceExtension // x-perch of each service that has one, by service name
 	Warnings  Problems                    // what is carried only in part, or ignored, in file order
 
-	JobExtensions    map[string]ServiceExtension // x-perch of each job that has one: Sensitive and Downward only
+	JobExtensions    map[string]ServiceExtension // x-perch of each job that has one: Secrets and Downward only
 	VolumeExtensions map[string]VolumeExtension  // x-perch of each volume that has one
 	SecretData       map[string][]byte           // the exact bytes of each secret that a service or job mounts
 	ConfigData       map[string][]byte           // the exact bytes of each config that a service or job mounts
@@ -66,7 +66,7 @@ type ServiceExtension struct {
 	Readiness *Probe   `yaml:"readiness"` // instead of the probe made from healthcheck
 	Liveness  *Probe   `yaml:"liveness"`  // restarts the container; Compose has no word for it
 	Startup   *Probe   `yaml:"startup"`
-	Sensitive []string `yaml:"sensitive"` // names of variables that go into a Secret
+	Secrets   []string `yaml:"secrets"` // names of variables that go into a Secret; those of the top level that it has are among them
 
 	// Downward gives variables the value of a field of their own pod, as Kubernetes' downward API does:
 	//

@@ -188,7 +188,7 @@ func (r *reading) fileObject(def types.FileObjectConfig, path []string) ([]byte,
 	at := r.files.find(path...)
 	switch {
 	case bool(def.External):
-		return nil, false // refused by the verdict table
+		return nil, false // its content is in the cluster
 	case def.Environment != "":
 		value, ok := r.env[def.Environment]
 		if !ok {

@@ -113,7 +113,9 @@ func (r *reading) extensions() {
 	p.Services = map[string]ServiceExtension{}
 	p.JobExtensions = map[string]ServiceExtension{}
 	p.VolumeExtensions = map[string]VolumeExtension{}
-	var top struct{}
+	var top struct {
+		Secrets []string `yaml:"secrets"`
+	}
 	r.decodeExtension(p.Extensions, nil, &top)
 	for _, name := range sortedNames(p.Project.Services) {
 		path := []string{"services", name}
@@ -127,12 +129,12 @@ func (r *reading) extensions() {
 	}
 	for _, name := range sortedNames(p.Jobs) {
 		var x struct {
-			Sensitive []string          `yaml:"sensitive"`
-			Downward  map[string]string `yaml:"downward"`
+			Secrets  []string          `yaml:"secrets"`
+			Downward map[string]string `yaml:"downward"`
 		}
 		path := []string{"jobs", name}
 		if r.decodeExtension(p.Jobs[name].Extensions, path, &x) {
-			job := ServiceExtension{Sensitive: x.Sensitive, Downward: x.Downward}
+			job := ServiceExtension{Secrets: x.Secrets, Downward: x.Downward}
 			r.checkVariables(job, p.Jobs[name].Environment, path)
 			p.JobExtensions[name] = job
 		}
@@ -143,6 +145,47 @@ func (r *reading) extensions() {
 		if r.decodeExtension(p.Volumes[name].Extensions, path, &x) {
 			r.checkSize(x.Size, append(path, extensionKey, "size"))
 			p.VolumeExtensions[name] = x
+		}
+	}
+	r.secretsOfAll(top.Secrets)
+}
+
+// secretsOfAll adds the names of x-perch.secrets of the top level to every service and job that has such a variable.
+func (r *reading) secretsOfAll(names []string) {
+	p := r.project
+	used := map[string]bool{}
+	add := func(x ServiceExtension, environment map[string]*string) (ServiceExtension, bool) {
+		before := len(x.Secrets)
+		for _, name := range names {
+			if _, ok := environment[name]; !ok {
+				continue
+			}
+			used[name] = true
+			if !slices.Contains(x.Secrets, name) {
+				x.Secrets = append(slices.Clone(x.Secrets), name)
+			}
+		}
+		return x, len(x.Secrets) > before
+	}
+	var variables []string
+	for _, name := range sortedNames(p.Project.Services) {
+		environment := p.Project.Services[name].Environment
+		variables = append(variables, sortedNames(environment)...)
+		if x, more := add(p.Services[name], environment); more {
+			p.Services[name] = x
+		}
+	}
+	for _, name := range sortedNames(p.Jobs) {
+		environment := p.Jobs[name].Environment
+		variables = append(variables, sortedNames(environment)...)
+		if x, more := add(p.JobExtensions[name], environment); more {
+			p.JobExtensions[name] = x
+		}
+	}
+	for i, name := range names {
+		if !used[name] {
+			at := []string{extensionKey, "secrets", strconv.Itoa(i)}
+			r.warn(r.files.find(at...), fmt.Sprintf("%s%q is no variable of any service or job", subject(at), name), didYouMean(name, variables))
 		}
 	}
 }
@@ -206,9 +249,9 @@ func (r *reading) checkVariables(x ServiceExtension, environment map[string]*str
 			r.problem(r.files.find(at...), fmt.Sprintf("%s%s is in environment too", subject(path), name), "leave it out of one of the two")
 		}
 	}
-	for i, name := range x.Sensitive {
+	for i, name := range x.Secrets {
 		if _, ok := environment[name]; !ok {
-			at := append(slices.Clone(path), "sensitive", strconv.Itoa(i))
+			at := append(slices.Clone(path), "secrets", strconv.Itoa(i))
 			r.warn(r.files.find(at...), fmt.Sprintf("%s%q is no variable of it", subject(at), name), didYouMean(name, sortedNames(environment)))
 		}
 	}

@@ -27,6 +27,7 @@ type reading struct {
 	model       map[string]any
 	project     *Project
 	interpolate interpolator
+	bound       map[string][]bindUse // what containers mount from this machine, by absolute path
 	findings
 }
 

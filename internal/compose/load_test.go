@@ -172,38 +172,80 @@ jobs:
 	}
 }
 
-// TestBinds: what is mounted is a copy of project files, and nothing from outside of the project.
+// TestBinds: small files of the project are copied, on any cluster; everything else is mounted as it is, on a node of this
+// machine only.
 func TestBinds(t *testing.T) {
 	t.Parallel()
 	outside := filepath.Join(t.TempDir(), "id_rsa")
 	if err := os.WriteFile(outside, []byte("private"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	big := strings.Repeat("x", 1<<20)
 	dir := folder(t, map[string]string{
-		"conf/a": "1", "conf/sub/b": "2", "link/x": "", "big/x": big, "big/y": "y", ".env.local": "S=1",
-		"compose.yaml": "services: {web: {image: x, volumes: ['./conf:/conf:ro', './.env.local:/env:ro']}}\n",
-		"bad.yaml":     "services: {web: {image: x, volumes: ['./link:/a:ro', './big:/b:ro', './out:/c:ro']}}\n",
+		"conf/a": "1", "conf/sub/b": "2", "link/x": "", "big/x": strings.Repeat("x", 1<<20), "big/y": "y", ".env.local": "S=1",
+		"data/x": "1", "hole/x": "1", "both/x": "1",
+		"compose.yaml": "services: {web: {image: x, volumes: ['./conf:/conf:ro', './.env.local:/env:ro', './conf/a:/a']}}\n",
+		"more.yaml": "services: {web: {image: x, volumes: ['./link:/a:ro', './big:/b:ro', './out:/c:ro', './data:/d', './hole:/e:ro', '" + outside +
+			":/f:ro', './none:/g', './both:/h:ro']}, app: {image: x, volumes: ['./both:/h', /dev/null:/n]}}\n",
+		"strict.yaml": "services: {web: {image: x, volumes: [{type: bind, source: ./none, target: /a, bind: {create_host_path: false}}]}}\n",
 	})
-	if err := os.Symlink(outside, filepath.Join(dir, "link", "key")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(outside, filepath.Join(dir, "out")); err != nil {
-		t.Fatal(err)
-	}
-	p := load(t, compose.Options{WorkingDir: dir})
-	tree := p.Binds[filepath.Join(dir, "conf")]
-	want := compose.Tree{Folder: true, Files: []compose.TreeFile{{Path: "a", Mode: 0o600, Data: []byte("1")}, {Path: "sub/b", Mode: 0o600, Data: []byte("2")}}}
-	if diff := cmp.Diff(want, tree); diff != "" {
-		t.Errorf("tree (-want +got):\n%s", diff)
-	}
-	if !p.Binds[filepath.Join(dir, ".env.local")].Sensitive {
-		t.Error(".env.local is not taken for a file of secrets")
-	}
-	_, err := compose.Load(t.Context(), compose.Options{WorkingDir: dir, Files: []string{"bad.yaml"}})
-	for _, text := range []string{"key is a link", "may hold 1 MiB", "out is not carried: it is outside of the project's folder"} {
-		if err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("error %v, want %q in it", err, text)
+	for link, target := range map[string]string{"link/key": outside, "out": outside} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
 		}
 	}
+	if err := os.Mkdir(filepath.Join(dir, "hole", "empty"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, embedded := range []bool{false, true} {
+		p := load(t, compose.Options{WorkingDir: dir, Embedded: embedded})
+		a := compose.TreeFile{Mode: 0o600, Data: []byte("1")}
+		want := map[string]compose.Tree{
+			"conf/a":     {Files: []compose.TreeFile{a}},
+			"conf":       {Folder: true, Files: []compose.TreeFile{{Path: "a", Mode: 0o600, Data: []byte("1")}, {Path: "sub/b", Mode: 0o600, Data: []byte("2")}}},
+			".env.local": {Sensitive: true, Files: []compose.TreeFile{{Mode: 0o600, Data: []byte("S=1")}}},
+		}
+		if diff := cmp.Diff(want, relative(dir, p.Binds)); diff != "" {
+			t.Errorf("embedded %v: trees (-want +got):\n%s", embedded, diff)
+		}
+	}
+	p := load(t, compose.Options{WorkingDir: dir, Files: []string{"more.yaml"}, Embedded: true})
+	want := map[string]compose.Tree{
+		"/dev/null": {Host: "/dev/null"}, outside: {Host: outside},
+	}
+	for _, name := range []string{"link", "big", "data", "hole", "none", "both"} {
+		want[name] = compose.Tree{Host: filepath.Join(dir, name), Folder: true, Create: name == "none"}
+	}
+	want["out"] = compose.Tree{Host: filepath.Join(dir, "out")}
+	if diff := cmp.Diff(want, relative(dir, p.Binds)); diff != "" {
+		t.Errorf("trees of the host (-want +got):\n%s", diff)
+	}
+	refused := map[string][]string{
+		"more.yaml": {
+			"link is not carried: key is a link", "may hold 1 MiB", "out is not carried: it leads outside of the project's folder",
+			"id_rsa is not carried: it is outside of the project's folder", "none is not carried: no such file or directory", "its folder empty is empty",
+			"/dev/null is not carried",
+		},
+		"strict.yaml": {"none is not carried"},
+	}
+	for file, texts := range refused {
+		_, err := compose.Load(t.Context(), compose.Options{WorkingDir: dir, Files: []string{file}})
+		for _, text := range texts {
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: error %v, want %q in it", file, err, text)
+			}
+		}
+	}
+	_, err := compose.Load(t.Context(), compose.Options{WorkingDir: dir, Files: []string{"strict.yaml"}, Embedded: true})
+	if want := "strict.yaml:1: service \"web\": bind mount of none: there is no such file or folder"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
+// relative is trees with the names of project files relative to the project's folder.
+func relative(dir string, trees map[string]compose.Tree) map[string]compose.Tree {
+	out := map[string]compose.Tree{}
+	for path, tree := range trees {
+		out[strings.TrimPrefix(path, dir+"/")] = tree
+	}
+	return out
 }

@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write what compose says into testdata")
 
 // TestProblems loads each case of testdata and compares every complaint, its place and its hint. A case has Compose
 // files and what stands beside them; the first lines of its comment may give options: "files: a.yaml b.yaml",
-// "profiles: x" and "env: NAME=value".
+// "profiles: x", "env: NAME=value" and "embedded".
 func TestProblems(t *testing.T) {
 	t.Parallel()
 	cases, err := filepath.Glob("testdata/*.txtar")
@@ -73,6 +73,8 @@ func complaints(t *testing.T, archive *txtar.Archive) string {
 	for line := range strings.Lines(string(archive.Comment)) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		switch key {
+		case "embedded":
+			o.Embedded = true
 		case "files":
 			o.Files = strings.Fields(value)
 		case "profiles":

@@ -16,7 +16,7 @@ var sensitivePart = regexp.MustCompile(`(?i)(password|passwd|secret|token|apikey
 var notSensitive = regexp.MustCompile(`(?i)_(file|path|dir|name|header|url_path|ttl|expiry|expires_in|length|algorithm|type)$`)
 
 // Sensitive tells whether a variable belongs in a Secret: by its name, or because its value is a URL with a password.
-// It errs to the side of the Secret; x-perch.sensitive adds names.
+// It errs to the side of the Secret; x-perch.secrets adds names.
 func Sensitive(name, value string) bool {
 	if holdsPassword(value) {
 		return true

@@ -13,7 +13,6 @@ const (
 
 func projectRules() Table {
 	driver := "Kubernetes keeps it by itself; there is no driver to choose"
-	external := "it would have to exist in the cluster already"
 	return Table{
 		"version":                      carried(),
 		"name":                         carried(),
@@ -55,8 +54,8 @@ func projectRules() Table {
 		"secrets.*.name":            carried(), // objects are named after their key and content; paths are not touched
 		"secrets.*.environment":     carried(),
 		"secrets.*.file":            carried(),
-		"secrets.*.external":        refused(external, "give it with file: or environment:").whenTrueOrMap(),
-		"secrets.*.external.name":   refused(external, "give it with file: or environment:"),
+		"secrets.*.external":        partly("a Secret of that name must be in the namespace before, with the bytes under the key of the secret's name here", "").whenTrueOrMap(),
+		"secrets.*.external.name":   carried(),
 		"secrets.*.labels":          ignored("labels of secrets are not carried yet", ""),
 		"secrets.*.driver":          refused(driver, "give it with file: or environment:"),
 		"secrets.*.driver_opts":     refused(driver, "give it with file: or environment:"),
@@ -67,8 +66,8 @@ func projectRules() Table {
 		"configs.*.content":         carried(),
 		"configs.*.environment":     carried(),
 		"configs.*.file":            carried(),
-		"configs.*.external":        refused(external, "give it with file:, content: or environment:").whenTrueOrMap(),
-		"configs.*.external.name":   refused(external, "give it with file:, content: or environment:"),
+		"configs.*.external":        partly("a ConfigMap of that name must be in the namespace before, with the bytes under the key of the config's name here", "").whenTrueOrMap(),
+		"configs.*.external.name":   carried(),
 		"configs.*.labels":          ignored("labels of configs are not carried yet", ""),
 		"configs.*.template_driver": refused("templates are not filled in", "write the content out"),
 	}
@@ -108,7 +107,7 @@ func containerRules() Table {
 		"services.*.environment.*":        carried(),
 		"services.*.extra_hosts":          carried().but("host-gateway is left out with a warning"),
 		"services.*.extra_hosts.*":        carried(),
-		"services.*.group_add":            carried().but("numbers; names are refused"),
+		"services.*.group_add":            carried().but("names are looked up in the image"),
 		"services.*.hostname":             carried().but("a lower-case label"),
 		"services.*.image":                carried(),
 		"services.*.labels":               carried().but("as labels where Kubernetes allows them, else as annotations"),
@@ -133,7 +132,7 @@ func containerRules() Table {
 		"services.*.stop_grace_period": carried(),
 		"services.*.stop_signal":       partly("Kubernetes sends the STOPSIGNAL of the image, or SIGTERM", "set STOPSIGNAL in the Dockerfile").unless("SIGTERM", "TERM", "15"),
 		"services.*.tmpfs":             carried().but("size is; other options are ignored with a warning"),
-		"services.*.user":              carried().but("numbers and root; other names are refused"),
+		"services.*.user":              carried().but("names are looked up in the image"),
 		"services.*.working_dir":       carried(),
 		"services.*.init":              ignored("a process in the container must reap its own children", "use tini or dumb-init as ENTRYPOINT if the application leaves zombies").whenTrue(),
 	}
@@ -160,7 +159,7 @@ func platformRules() Table {
 		"services.*.devices":             refused("devices of the host are not carried", "leave it out, or run it outside of perch"),
 		"services.*.domainname":          ignored("the cluster gives the domain", ""),
 		"services.*.gpus":                refused("GPUs are not carried yet", "leave it out, or run it outside of perch"),
-		"services.*.ipc":                 refused(noHost, "leave it out; shm_size gives shared memory").unless("private", "shareable", "none"),
+		"services.*.ipc":                 carried(),
 		"services.*.isolation":           ignored("it is for Windows", "").unless("default"),
 		"services.*.logging":             ignored("logs are kept by the node", "read them with perch logs"),
 		"services.*.mac_address":         ignored("addresses are given by the cluster", ""),
@@ -169,10 +168,10 @@ func platformRules() Table {
 		"services.*.models":              refused("there is no model runner", "run the model server as a service and pass its address in environment:"),
 		"services.*.oom_kill_disable":    ignored("Kubernetes kills what is over its memory limit", "raise the limit").whenTrue(),
 		"services.*.oom_score_adj":       ignored("Kubernetes sets it from requests and limits", ""),
-		"services.*.pid":                 refused(noHost, "leave it out"),
+		"services.*.pid":                 carried(),
 		"services.*.pids_limit":          ignored("the kubelet decides", ""),
 		"services.*.pull_refresh_after":  ignored("an image that is there is not looked for again", ""),
-		"services.*.runtime":             refused("there is one runtime, runc", "leave it out").unless("runc", "io.containerd.runc.v2"),
+		"services.*.runtime":             partly("the cluster must have a RuntimeClass of that name", "").unless("runc", "io.containerd.runc.v2"),
 		"services.*.storage_opt":         ignored(limits, ""),
 		"services.*.sysctls":             ignored("kernel settings of pods are not carried yet", ""),
 		"services.*.ulimits":             ignored("limits are those of the node", ""),
@@ -204,14 +203,14 @@ func storageRules() Table {
 		"services.*.volumes.[].tmpfs.size":            carried(),
 		"services.*.volumes.[].tmpfs.mode":            ignored("the folder may be written by all", ""),
 		"services.*.volumes.[].image":                 refused("images are not mounted as volumes yet", "copy what is needed in the Dockerfile with COPY --from"),
-		"services.*.volumes_from":                     refused("volumes of other services are not carried yet", "name the volume in both services"),
+		"services.*.volumes_from":                     carried(),
 	}
 }
 
 func networkingRules() Table {
 	addresses := "addresses are given by the cluster"
 	return Table{
-		"services.*.network_mode":                      refused("every pod has a network of its own", "leave it out, and address services by their names").unless("bridge", "default"),
+		"services.*.network_mode":                      carried(),
 		"services.*.networks":                          carried().but("services of all networks reach each other for now"),
 		"services.*.networks.*":                        carried(),
 		"services.*.networks.*.aliases":                carried().but("become Services where they are valid names"),
@@ -311,9 +310,22 @@ func serviceRules() Table {
 		"services.*.extends":         carried(),
 		"services.*.extends.service": carried(),
 		"services.*.extends.file":    carried(),
-		"services.*.post_start":      refused("hooks in a running container are not carried yet", "do it in the entrypoint, or in pre_start"),
-		"services.*.pre_stop":        refused("hooks in a running container are not carried yet", "handle SIGTERM in the application"),
+		"services.*.post_start":      carried(),
+		"services.*.pre_stop":        carried(),
 		"services.*.deploy":          carried(),
+
+		"services.*.post_start.[].command":       carried(),
+		"services.*.post_start.[].environment":   carried(),
+		"services.*.post_start.[].environment.*": carried(),
+		"services.*.post_start.[].privileged":    carried(),
+		"services.*.post_start.[].user":          carried(),
+		"services.*.post_start.[].working_dir":   carried(),
+		"services.*.pre_stop.[].command":         carried(),
+		"services.*.pre_stop.[].environment":     carried(),
+		"services.*.pre_stop.[].environment.*":   carried(),
+		"services.*.pre_stop.[].privileged":      carried(),
+		"services.*.pre_stop.[].user":            carried(),
+		"services.*.pre_stop.[].working_dir":     carried(),
 	}
 }
 

@@ -60,7 +60,7 @@ func (b *builder) pod(r runs) (podParts, error) {
 }
 
 func (b *builder) container(r runs, m mounts) (corev1.Container, []runtime.Object) {
-	from, config := b.environment(r.of, r.spec.Environment, r.extension.Sensitive)
+	from, config := b.environment(r.of, r.spec.Environment, r.extension.Secrets)
 	c := corev1.Container{
 		Name:            r.container,
 		Image:           r.image.Ref,
