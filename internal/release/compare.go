@@ -171,7 +171,7 @@ func (p *planner) unit(u *Unit) error {
 	in := p.observed.Releases[u.Release]
 	p.add(Step{
 		ID: id, Kind: kind, Service: u.Service, Cause: cause, After: gate, Soft: soft, unit: u,
-		restart: p.staleJobs(u, in), clean: in.Status != "" && in.Status != "deployed",
+		replace: append(p.staleJobs(u, in), immutable(u, in)...), clean: in.Status != "" && in.Status != "deployed",
 		again: kind == Upgrade && in.Status == "deployed" && in.Digest == u.Chart.Digest,
 	})
 	wait := "wait " + u.Service
@@ -371,8 +371,8 @@ func (p *planner) unready(u *Unit) string {
 
 // staleJobs is the live Jobs of the release that must be deleted before the upgrade: those that failed, and those that
 // change, since a Job cannot be changed.
-func (p *planner) staleJobs(u *Unit, in Installed) []string {
-	var names []string
+func (p *planner) staleJobs(u *Unit, in Installed) []Ref {
+	var stale []Ref
 	for _, o := range u.Objects {
 		j, ok := o.(*batchv1.Job)
 		if !ok {
@@ -380,10 +380,10 @@ func (p *planner) staleJobs(u *Unit, in Installed) []string {
 		}
 		live, there := p.observed.Jobs[j.Name]
 		if there && (kube.StateOf(live) == kube.JobFailed || in.Digest != u.Chart.Digest || p.wanted.Recreate) {
-			names = append(names, j.Name)
+			stale = append(stale, Ref{"Job", j.Name})
 		}
 	}
-	return names
+	return stale
 }
 
 // orphans plans the removal of releases whose service the Compose file no longer has, or names those services.

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -326,7 +325,7 @@ func (e *executor) refused(s Step, err error) error {
 	return &fault.Error{Kind: fault.Rollout, Err: err, Hint: "look at the objects: perch config --format kubernetes"}
 }
 
-// prepare removes what would keep the action from going through: a pending revision, the rest of a removal, Jobs that
+// prepare removes what would keep the action from going through: a pending revision, the rest of a removal, objects that
 // cannot be changed, and pods that a failed attempt left behind.
 func (e *executor) prepare(ctx context.Context, s Step) error {
 	if s.Kind == Install && s.Cause != firstInstall {
@@ -340,9 +339,8 @@ func (e *executor) prepare(ctx context.Context, s Step) error {
 			return err
 		}
 	}
-	for _, name := range s.restart {
-		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: e.plan.Namespace}}
-		if err := e.client.DeleteAndWait(ctx, job); err != nil {
+	for _, o := range objectsOf(e.plan.Namespace, s.replace) {
+		if err := e.client.DeleteAndWait(ctx, o); err != nil {
 			return err
 		}
 	}

@@ -41,9 +41,9 @@ type Step struct {
 	job     *batchv1.Job
 	release string // to uninstall
 	prune   []Ref
-	restart []string // names of Jobs in the release that must be deleted first
-	clean   bool     // broken pods of the last attempt must be deleted first
-	again   bool     // the objects are as they were: restart the pods
+	replace []Ref // objects of the release that must be deleted first, since they cannot be changed
+	clean   bool  // broken pods of the last attempt must be deleted first
+	again   bool  // the objects are as they were: restart the pods
 }
 
 // Plan is the steps that bring a project from what is observed to what is wanted, in an order in which they can be

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -248,6 +249,10 @@ func objectsOf(namespace string, refs []Ref) []runtime.Object {
 			objects = append(objects, &corev1.Secret{ObjectMeta: meta})
 		case "Job":
 			objects = append(objects, &batchv1.Job{ObjectMeta: meta})
+		case "Service":
+			objects = append(objects, &corev1.Service{ObjectMeta: meta})
+		case "StatefulSet":
+			objects = append(objects, &appsv1.StatefulSet{ObjectMeta: meta})
 		}
 	}
 	return objects
