@@ -10,12 +10,13 @@ go=${GO:-go}
 export CGO_ENABLED=0
 perch=${PERCH:-bin/perch}
 mode=${IMAGES:-auto}
-images=(postgres:15 golang:1.26) # what examples/kube-native is made of
+images=(postgres:15 golang:1.26)                                       # what examples/kube-native is made of
+others=(busybox:1.36 nginx:1.22 redis:7 python:3.11 mariadb:10.11) # for the end-to-end tests
 
 build() { "$go" run -buildvcs=false ./test/images -o .cache/images "$@"; }
 
 case ${1:-} in
-build) build "${images[@]}" busybox:1.36 ;;
+build) build "${images[@]}" "${others[@]}" ;;
 load)
 	stored=$("$perch" image list -o name)
 	needed=()

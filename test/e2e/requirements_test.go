@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -62,10 +63,9 @@ func archives(t *testing.T, root string, images ...string) []string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("base images: %v\n%s", err, out)
 	}
-	names := map[string]string{"postgres:15": "postgres-15.tar", "golang:1.26": "golang-1.26.tar", "busybox:1.36": "busybox-1.36.tar"}
 	paths := make([]string, 0, len(images))
 	for _, image := range images {
-		paths = append(paths, filepath.Join(dir, names[image]))
+		paths = append(paths, filepath.Join(dir, strings.ReplaceAll(image, ":", "-")+".tar"))
 	}
 	return paths
 }

@@ -188,7 +188,7 @@ func (a *apt) files(plan string) ([]string, error) {
 func (a *apt) pretendInstalled(packages []string) string {
 	var s strings.Builder
 	for _, p := range packages {
-		fmt.Fprintf(&s, "Package: %s\nStatus: install ok installed\nArchitecture: all\nMulti-Arch: foreign\n"+
+		fmt.Fprintf(&s, "Package: %s\nStatus: install ok installed\nArchitecture: all\nMulti-Arch: allowed\n"+
 			"Version: 99:99\nMaintainer: nobody\nDescription: left out\n\n", p)
 	}
 	return s.String()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,7 +24,7 @@ import (
 
 // self is this program's own source: an archive is as old as what made it.
 //
-//go:embed *.go postgres
+//go:embed *.go mariadb nginx postgres redis
 var self embed.FS
 
 // stamp is a hash of all that an archive is made from.
@@ -34,30 +35,26 @@ func stamp(debian *apt, image string, in inputs) (string, error) {
 		return "", err
 	}
 	fmt.Fprintf(h, "%s %s\n%s\n%x\n", image, debian.arch, in.key, sha256.Sum256(releases))
-	for _, dir := range []string{".", "postgres"} {
-		entries, err := self.ReadDir(dir)
-		if err != nil {
-			return "", err
+	err = fs.WalkDir(self, ".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(file, "_test.go") {
+			return err
 		}
-		for _, e := range entries {
-			if e.IsDir() || strings.HasSuffix(e.Name(), "_test.go") {
-				continue
-			}
-			content, err := self.ReadFile(filepath.Join(dir, e.Name()))
-			if err != nil {
-				return "", err
-			}
-			fmt.Fprintf(h, "%s %x\n", e.Name(), sha256.Sum256(content))
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+		content, err := self.ReadFile(file)
+		fmt.Fprintf(h, "%s %x\n", file, sha256.Sum256(content))
+		return err
+	})
+	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // writeArchive builds an image and returns the archive's size in bytes. The archive is there whole or not at all.
 func writeArchive(ctx context.Context, debian *apt, target, image string, r recipe, in inputs) (size int64, err error) {
-	tag, err := name.NewTag(image)
-	if err != nil {
-		return 0, err
+	images := map[name.Reference]v1.Image{}
+	for _, one := range append([]string{image}, r.names...) {
+		tag, err := name.NewTag(one)
+		if err != nil {
+			return 0, err
+		}
+		images[tag] = nil // built below
 	}
 	debs, err := debian.fetch(ctx, r.packages, r.without)
 	if err != nil {
@@ -77,7 +74,10 @@ func writeArchive(ctx context.Context, debian *apt, target, image string, r reci
 		return 0, err
 	}
 	archive := filepath.Join(work, "image.tar")
-	if err := tarball.WriteToFile(archive, tag, built); err != nil {
+	for tag := range images {
+		images[tag] = built
+	}
+	if err := tarball.MultiRefWriteToFile(archive, images); err != nil {
 		return 0, err
 	}
 	info, err := os.Stat(archive)

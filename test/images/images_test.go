@@ -35,7 +35,7 @@ func archive(t *testing.T, image string) string {
 func TestUnknownImage(t *testing.T) {
 	t.Parallel()
 	_, err := findRecipe("mysql:8")
-	if want := "no such image; there are busybox:1.36, golang:1.26, postgres:15"; err == nil || err.Error() != want {
+	if want := "no such image; there are busybox:1.36, golang:1.26, mariadb:10.11, nginx:1.22, postgres:15, python:3.11, redis:7"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if err := run(t.Context(), nil, io.Discard); err == nil || !strings.HasPrefix(err.Error(), "which images?") {

@@ -16,6 +16,7 @@ import (
 
 // recipe says what an image is made of.
 type recipe struct {
+	names    []string // other names that the archive gives the image
 	packages []string // of Debian, with all they depend on
 	without  []string // dependencies to leave out: they serve installation, or parts that are not carried
 	skip     func(name string) bool
@@ -38,13 +39,19 @@ func nothing(context.Context, string) (inputs, error) { return inputs{}, nil }
 // recipes by image name. The name's tag is what the Compose file or the Dockerfile asks for; busybox's is not Debian's.
 func recipes() map[string]recipe {
 	return map[string]recipe{
-		"postgres:15":  postgres(),
-		"golang:1.26":  golang(),
-		"busybox:1.36": busybox(),
+		"busybox:1.36":  busybox(),
+		"golang:1.26":   golang(),
+		"mariadb:10.11": mariadb(),
+		"nginx:1.22":    nginx(),
+		"postgres:15":   postgres(),
+		"python:3.11":   python(),
+		"redis:7":       redis(),
 	}
 }
 
-func recipeNames() []string { return slices.Sorted(maps.Keys(recipes())) }
+func recipeNames() []string { return sortedKeys(recipes()) }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func findRecipe(image string) (recipe, error) {
 	r, ok := recipes()[image]
@@ -107,6 +114,7 @@ const postgresID = 999 // user and group of the official image; volumes made wit
 // postgres keeps the contract of Docker's official image; see postgres/docker-entrypoint.sh.
 func postgres() recipe {
 	return recipe{
+		names:    []string{"postgres:latest", "postgres:alpine", "postgres:12-alpine", "postgres:15-alpine"},
 		packages: append(shell(), "postgresql-15", "postgresql-client-15", "tzdata", "util-linux", "xz-utils", "zstd"),
 		// The compiler of its just-in-time queries is four times the rest: PostgreSQL does without when it is not there.
 		without: append(onlyToInstall(), "krb5-locales", "libllvm14", "libpam-modules", "libpam-runtime", "locales",

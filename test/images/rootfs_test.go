@@ -147,8 +147,9 @@ func (r rootfs) start(t *testing.T, c container) *running {
 func (r rootfs) script(c container) string {
 	lines := []string{
 		"set -e", "ip link set lo up", "ip address add " + ownAddress + "/32 dev lo",
-		"mount --make-rprivate /", "mount -t proc proc " + r.dir + "/proc", "mount --rbind /dev " + r.dir + "/dev",
+		"mount --make-rprivate /", "mount -t proc proc " + r.dir + "/proc",
 	}
+	lines = append(lines, r.devices()...)
 	targets := make([]string, 0, len(c.mounts))
 	for target := range c.mounts {
 		targets = append(targets, target)
@@ -165,10 +166,22 @@ func (r rootfs) script(c container) string {
 		args = append(slices.Clone(r.config.Entrypoint), args...)
 	}
 	words := []string{"exec chroot", "--userspec=" + strconv.Itoa(c.user) + ":" + strconv.Itoa(c.user), r.dir, "/usr/bin/env", "-i"}
+	if r.config.WorkingDir != "" {
+		words = append(words, "-C", r.config.WorkingDir)
+	}
 	for _, word := range slices.Concat(r.config.Env, c.env, args) {
 		words = append(words, "'"+strings.ReplaceAll(word, "'", `'\''`)+"'")
 	}
 	return strings.Join(append(lines, strings.Join(words, " ")), "\n")
+}
+
+// devices makes a /dev of its own: a program that is root here could change the owners and modes of the machine's.
+func (r rootfs) devices() []string {
+	lines := []string{"cd " + r.dir + "/dev", "mount -t tmpfs -o mode=755 dev .", "cd " + r.dir + "/dev"} // the second: into the new one
+	for name, numbers := range map[string]string{"null": "1 3", "zero": "1 5", "full": "1 7", "random": "1 8", "urandom": "1 9", "tty": "5 0"} {
+		lines = append(lines, fmt.Sprintf("mknod -m 666 %s c %s", name, numbers))
+	}
+	return append(lines, "mkdir -m 1777 shm", "ln -s /proc/self/fd fd", "ln -s fd/0 stdin", "ln -s fd/1 stdout", "ln -s fd/2 stderr", "cd /")
 }
 
 // exec runs another program beside it and returns what it printed.
