@@ -28,7 +28,7 @@ packages() { # packages light|heavy
 	local -a match=(-E)
 	[[ $1 == light ]] && match=(-vE)
 	"$go" list -test -f '{{.ImportPath}} {{join .Deps " "}} ' ./cmd/... ./internal/... ./test/... |
-		grep -E '^[^ ]+\.test ' | grep -vE '^[^ ]+/test/e2e' | grep "${match[@]}" " ($heavy)" | cut -d' ' -f1 | sed 's/\.test$//'
+		grep -E '^[^ ]+\.test ' | grep -vE '^[^ ]+/test/(e2e|corpus)' | grep "${match[@]}" " ($heavy)" | cut -d' ' -f1 | sed 's/\.test$//'
 }
 
 unit() { # unit light|heavy FLAGS...
@@ -37,6 +37,9 @@ unit() { # unit light|heavy FLAGS...
 	((${#list[@]})) || return 0
 	"$go" test -timeout 20m "${@:2}" "${list[@]}"
 }
+
+# The corpus of Compose files is in none of them: its table is to be seen.
+corpus() { "$go" test -count=1 -v ./test/corpus | grep -vE '^ *(=== |--- (PASS|SKIP))'; }
 
 unit_race() { CGO_ENABLED=1 unit light -race; }
 
@@ -56,6 +59,7 @@ step format tools/lint.sh fmt-check
 # Generated pages (docs/reference) are compared by tests of the packages that write them.
 step "unit tests" unit heavy
 step "unit tests with the race detector" unit_race
+step corpus corpus
 step "the example's tests" example
 step lint tools/lint.sh
 
