@@ -7,8 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/render"
 	"github.com/perch-k8s/perch/internal/ui"
@@ -36,14 +39,16 @@ type configFlags struct {
 	format   configFormat
 	dir      string
 	services bool
+	secrets  bool
 }
 
 func newConfigCommand(a *app) *cobra.Command {
 	f := configFlags{format: "yaml"}
 	c := &cobra.Command{
-		Use:               "config [SERVICE...]",
-		Short:             "Check the Compose file and print it resolved, or what it becomes",
-		Example:           "perch config\nperch config --format kubernetes\nperch config --format chart --output-dir charts",
+		Use:   "config [SERVICE...]",
+		Short: "Check the Compose file and print it resolved, or what it becomes",
+		Example: "perch config\n" +
+			"perch config --format kubernetes --show-secrets | kubectl apply -f -\nperch config --format chart --output-dir charts",
 		Annotations:       exits("1 failed, 2 usage, 11 Compose file"),
 		ValidArgsFunction: a.completeServices,
 	}
@@ -51,6 +56,7 @@ func newConfigCommand(a *app) *cobra.Command {
 	flags.Var(&f.format, "format", "`FORMAT`: "+strings.Join(configFormats(), ", "))
 	flags.StringVar(&f.dir, "output-dir", "", "`folder` for the charts of --format chart, one folder a service")
 	flags.BoolVar(&f.services, "services", false, "print the names of the services only")
+	flags.BoolVar(&f.secrets, "show-secrets", false, "print sensitive values too; without it they read "+compose.Hidden)
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(configFormats(), cobra.ShellCompDirectiveNoFileComp))
 	return a.command(c, func(ctx context.Context, services []string) error {
 		if f.format == "chart" && f.dir == "" {
@@ -75,12 +81,7 @@ func (a *app) config(ctx context.Context, f configFlags, services []string) erro
 	a.warn(project.Warnings)
 	a.closeProgress()
 	if f.format == "kubernetes" {
-		data, err := render.YAML(up.Applicable(o, project, rendered))
-		if err != nil {
-			return err
-		}
-		_, err = a.env.Out.Write(data)
-		return err
+		return a.kubernetesConfig(f, project, rendered, up.Applicable(o, project, rendered))
 	}
 	charts, err := up.Charts(o, project, rendered)
 	if err != nil {
@@ -96,6 +97,26 @@ func (a *app) config(ctx context.Context, f configFlags, services []string) erro
 	return nil
 }
 
+// kubernetesConfig prints objects as YAML, and on standard error what a reader of them should know.
+func (a *app) kubernetesConfig(f configFlags, project *compose.Project, rendered render.Output, objects []runtime.Object) error {
+	for _, note := range rendered.Notes {
+		a.note("note: %s: %s", note.Path, note.Text)
+	}
+	if !f.secrets {
+		var err error
+		if objects, err = newHider(project.SecretTexts()).objects(objects); err != nil {
+			return err
+		}
+		a.note("note: sensitive values read %s: add --show-secrets for objects to apply", compose.Hidden)
+	}
+	data, err := render.YAML(objects)
+	if err != nil {
+		return err
+	}
+	_, err = a.env.Out.Write(data)
+	return err
+}
+
 // composeConfig prints the Compose file as it was understood, or checks it only.
 func (a *app) composeConfig(ctx context.Context, f configFlags, services []string) error {
 	project, err := a.project(ctx)
@@ -108,12 +129,14 @@ func (a *app) composeConfig(ctx context.Context, f configFlags, services []strin
 	a.warn(project.Warnings)
 	a.closeProgress()
 	shown := project.Project
+	if !f.secrets {
+		shown = project.WithoutSecrets()
+	}
 	if len(services) > 0 {
 		if shown, err = shown.WithSelectedServices(services); err != nil {
 			return err
 		}
 	}
-	marshal := shown.MarshalYAML
 	switch {
 	case a.globals.quiet:
 		return nil
@@ -122,13 +145,24 @@ func (a *app) composeConfig(ctx context.Context, f configFlags, services []strin
 			a.say("%s", name)
 		}
 		return nil
-	case f.format == "json":
-		marshal = shown.MarshalJSON
 	}
-	data, err := marshal()
+	data, err := composeText(f, shown, newHider(project.SecretTexts()))
 	if err != nil {
 		return err
 	}
 	a.say("%s", strings.TrimRight(string(data), "\n"))
 	return nil
+}
+
+// composeText is the project as YAML or JSON.
+func composeText(f configFlags, shown *types.Project, h hider) ([]byte, error) {
+	marshal, hide := shown.MarshalYAML, h.yaml
+	if f.format == "json" {
+		marshal, hide = shown.MarshalJSON, h.json
+	}
+	data, err := marshal()
+	if err != nil || f.secrets {
+		return data, err
+	}
+	return hide(data)
 }

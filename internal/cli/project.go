@@ -21,6 +21,7 @@ func (a *app) composeOptions() compose.Options {
 		Profiles:    g.profiles,
 		EnvFiles:    g.envFiles,
 		Environment: a.env.variables(),
+		Embedded:    a.contextName() == a.cluster().Context(),
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 
 // loadProject reads the Compose file and keeps the services asked for, with what they depend on.
 func loadProject(ctx context.Context, o Options) (*compose.Project, error) {
-	o.Compose.Embedded = true
 	project, err := compose.Load(ctx, o.Compose)
 	if err != nil || len(o.Services) == 0 {
 		return project, err
@@ -45,7 +44,7 @@ func namespaceOf(o Options, project *compose.Project) string {
 }
 
 func target(o Options, project *compose.Project) render.Target {
-	return render.Target{Namespace: namespaceOf(o, project), Embedded: true, LoadBalancer: true}
+	return render.Target{Namespace: namespaceOf(o, project), Embedded: o.Compose.Embedded, LoadBalancer: o.Compose.Embedded}
 }
 
 func store(o Options) image.Store {
