@@ -41,7 +41,7 @@ func foreseen(all []made) []*Image {
 	out := make([]*Image, len(all))
 	for i, m := range all {
 		if out[i] = m.current(); out[i] == nil {
-			out[i] = &Image{Ref: m.next, Built: true}
+			out[i] = &Image{Ref: m.next, Built: true, Unknown: notBuilt}
 		}
 	}
 	return out

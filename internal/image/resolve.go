@@ -35,7 +35,20 @@ func Resolve(ctx context.Context, o Options, s Store, r progress.Reporter) (map[
 		return s.builder(context.WithoutCancel(ctx)) // outlives the first task that asks for it
 	})}
 	defer rs.closeBuilder()
+	rs.library = &library{store: cl, opened: map[string]func() (files, error){}}
+	brief, stop := context.WithTimeout(ctx, askTimeout)
+	defer stop()
+	rs.ask = func(i *Image) { rs.library.ask(brief, i) }
 
+	out, err := rs.runAll(ctx, tasks)
+	if err != nil {
+		return nil, err
+	}
+	return out, rs.look(ctx, out)
+}
+
+// runAll makes all images side by side.
+func (rs *resolver) runAll(ctx context.Context, tasks []*task) (map[string]Image, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, t := range tasks {
 		t.start(func() ([]*Image, error) { return rs.run(ctx, t) })
@@ -60,6 +73,8 @@ func Resolve(ctx context.Context, o Options, s Store, r progress.Reporter) (map[
 type resolver struct {
 	options Options
 	store   *client
+	library *library
+	ask     func(i *Image) // a dry run's way to what registries know; it is not for long
 	report  progress.Reporter
 	builder func() (*buildkit.Client, error)
 	mu      sync.Mutex
@@ -116,7 +131,9 @@ func (rs *resolver) fetch(ctx context.Context, t *task) (*Image, error) {
 		return nil, err
 	}
 	if rs.options.DryRun && here == nil {
-		return &Image{Ref: t.names[0].name, Built: true}, nil
+		i := &Image{Ref: t.names[0].name, Built: true}
+		rs.ask(i)
+		return i, nil
 	}
 	if rs.options.DryRun {
 		return here, nil

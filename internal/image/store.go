@@ -15,7 +15,6 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/perch-k8s/perch/internal/fault"
 )
@@ -139,11 +138,13 @@ func (cl *client) describe(ctx context.Context, i images.Image) (*Image, error) 
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", familiar(i.Name), err)
 	}
-	var spec ocispec.Image
-	if err := json.Unmarshal(blob, &spec); err != nil {
+	var config imageConfig
+	if err := json.Unmarshal(blob, &config); err != nil {
 		return nil, fmt.Errorf("image %s: config: %w", familiar(i.Name), err)
 	}
-	return &Image{Ref: i.Name, Digest: i.Target.Digest.String(), Config: spec.Config}, nil
+	return &Image{
+		Ref: i.Name, Digest: i.Target.Digest.String(), Config: config.Config.ImageConfig, Health: config.health(),
+	}, nil
 }
 
 // tag gives an image one more name.

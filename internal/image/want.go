@@ -3,6 +3,7 @@ package image
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -23,6 +24,11 @@ type want struct {
 	name   string             // image: of the Compose file; "" with build only
 	build  *types.BuildConfig // nil: not built here
 	policy string             // pull_policy, "" is missing
+
+	user     string   // user:, "" is the image's
+	groups   []string // group_add
+	targets  []string // where volumes are mounted, cleaned
+	readOnly bool     // read_only
 }
 
 // wants is what the keys ask for, or all enabled services and jobs when there is none.
@@ -46,9 +52,9 @@ func containers(services types.Services, jobs types.Jobs) []want {
 	var out []want
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		s := services[name]
-		out = append(out, want{name, s.Image, s.Build, s.PullPolicy})
+		out = append(out, container(name, s.ContainerSpec, s.Build))
 		for i, hook := range s.PreStart {
-			w := want{key: fmt.Sprintf("%s%s%d", name, preStartPart, i), name: hook.Image, policy: hook.PullPolicy}
+			w := container(fmt.Sprintf("%s%s%d", name, preStartPart, i), hook.ContainerSpec, nil)
 			if hook.Image == s.Image { // inherited: also when the service is only built
 				w.build, w.policy = s.Build, s.PullPolicy
 			}
@@ -57,9 +63,19 @@ func containers(services types.Services, jobs types.Jobs) []want {
 	}
 	for _, name := range slices.Sorted(maps.Keys(jobs)) {
 		j := jobs[name]
-		out = append(out, want{jobPrefix + name, j.Image, j.Build, j.PullPolicy})
+		out = append(out, container(jobPrefix+name, j.ContainerSpec, j.Build))
 	}
 	return out
+}
+
+func container(key string, s types.ContainerSpec, build *types.BuildConfig) want {
+	w := want{key: key, name: s.Image, build: build, policy: s.PullPolicy, user: s.User, groups: s.GroupAdd, readOnly: s.ReadOnly}
+	for _, v := range s.Volumes {
+		if v.Type == types.VolumeTypeVolume {
+			w.targets = append(w.targets, path.Clean("/"+v.Target))
+		}
+	}
+	return w
 }
 
 func known(p *types.Project, key string) bool {

@@ -1,17 +1,10 @@
 package imagetest
 
 import (
-	"archive/tar"
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
 
@@ -63,74 +56,5 @@ func waitForConnection(l *os.File) error {
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}
-	}
-}
-
-// BaseImage is an archive, as docker save writes it, of an image with a shell and a few commands of this machine.
-func BaseImage(t *testing.T, name string) []byte {
-	t.Helper()
-	layer := &bytes.Buffer{}
-	w := tar.NewWriter(layer)
-	files := map[string]string{}
-	for _, c := range []string{"sh", "ls", "cat", "sleep", "cp", "id", "stat", "env", "mkdir"} {
-		path, err := exec.LookPath(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files["/bin/"+c] = path
-		out, err := exec.Command("ldd", path).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for f := range strings.FieldsSeq(string(out)) {
-			if strings.HasPrefix(f, "/") {
-				files[f] = f
-			}
-		}
-	}
-	for to, from := range files {
-		data, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		write(t, w, strings.TrimPrefix(to, "/"), data, 0o755)
-	}
-	closeTar(t, w)
-	sum := sha256.Sum256(layer.Bytes())
-	config, err := json.Marshal(map[string]any{
-		"architecture": runtime.GOARCH, "os": "linux",
-		"config": map[string]any{"Env": []string{"PATH=/bin"}, "Cmd": []string{"sh"}},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + hex.EncodeToString(sum[:])}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := json.Marshal([]map[string]any{{"Config": "config.json", "RepoTags": []string{name}, "Layers": []string{"layer.tar"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := &bytes.Buffer{}
-	w = tar.NewWriter(out)
-	write(t, w, "config.json", config, 0o644)
-	write(t, w, "layer.tar", layer.Bytes(), 0o644)
-	write(t, w, "manifest.json", manifest, 0o644)
-	closeTar(t, w)
-	return out.Bytes()
-}
-
-func write(t *testing.T, w *tar.Writer, name string, data []byte, mode int64) {
-	t.Helper()
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(data)), Typeflag: tar.TypeReg}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(data); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func closeTar(t *testing.T, w *tar.Writer) {
-	t.Helper()
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
 	}
 }

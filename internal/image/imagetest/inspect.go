@@ -1,9 +1,11 @@
 package imagetest
 
 import (
+	"context"
 	"testing"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/snapshots"
 )
 
 // Containers is the IDs of all containers of the node.
@@ -44,4 +46,19 @@ func (n *Node) client(t *testing.T, f func(*containerd.Client) error) {
 	if err := f(c); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Views is the names of the snapshots that show an image's files.
+func (n *Node) Views(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	n.client(t, func(c *containerd.Client) error {
+		return c.SnapshotService("overlayfs").Walk(t.Context(), func(_ context.Context, s snapshots.Info) error {
+			if s.Kind == snapshots.KindView {
+				names = append(names, s.Name)
+			}
+			return nil
+		})
+	})
+	return names
 }
