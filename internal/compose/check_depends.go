@@ -22,8 +22,8 @@ func (r *reading) checkDependencies(name string, on types.DependsOnConfig, path 
 			job = true
 		}
 		switch {
-		case slices.ContainsFunc(p.Services[name].Links, func(l string) bool { return l == other || strings.HasPrefix(l, other+":") }):
-			// compose-go made a dependency of the link, which is told of by itself
+		case path[0] == "services" && r.implied(p.Services[name], other):
+			// compose-go made a dependency of a link, or of what is shared, which is told of by itself
 		case !on[other].Required && !job:
 		case disabled:
 			profiles := p.DisabledServices[other].Profiles
@@ -43,6 +43,17 @@ func (r *reading) checkDependencies(name string, on types.DependsOnConfig, path 
 	if _, self := on[name]; self && path[0] == "services" {
 		r.problem(r.at(append(slices.Clone(path), "depends_on", name)...), subject(path)+"depends on itself", "leave it out")
 	}
+}
+
+// implied tells whether a dependency is none that the file writes.
+func (r *reading) implied(s types.ServiceConfig, other string) bool {
+	if key, _ := descendFirst(r.files, "services", s.Name, "depends_on", other); key != nil {
+		return false
+	}
+	names := func(list []string) bool {
+		return slices.ContainsFunc(list, func(one string) bool { return one == other || strings.HasPrefix(one, other+":") })
+	}
+	return names(s.Links) || names(s.VolumesFrom) || slices.Contains([]string{s.NetworkMode, s.Pid, s.Ipc}, types.ServicePrefix+other)
 }
 
 // checkCycles finds services that wait for each other.

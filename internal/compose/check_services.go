@@ -29,6 +29,8 @@ func (r *reading) services() {
 		r.checkResources(s, path)
 		r.checkRestarts(s, path)
 		r.checkMetadata(s, path)
+		r.checkPlacement(s, path)
+		r.checkHooks(s, path)
 		for i, hook := range s.PreStart {
 			r.container(ownOf(hook, s), append(slices.Clone(path), "pre_start", strconv.Itoa(i)))
 		}
@@ -47,6 +49,7 @@ func (r *reading) services() {
 		r.checkDependencies(name, j.DependsOn, path)
 	}
 	r.checkCycles()
+	r.sidecars()
 }
 
 // written tells whether a file gives an image or a build after all: one that cannot be read was left out, and told.
@@ -68,9 +71,17 @@ func ownOf(hook types.PreStartHook, s types.ServiceConfig) types.ContainerSpec {
 	own.Configs = slices.DeleteFunc(slices.Clone(own.Configs), func(one types.ServiceConfigObjConfig) bool {
 		return slices.ContainsFunc(s.Configs, func(of types.ServiceConfigObjConfig) bool { return of.Source == one.Source })
 	})
-	own.Networks, own.SecurityOpt, own.ExtraHosts, own.Tmpfs, own.Hostname, own.GroupAdd = nil, nil, nil, nil, "", nil
-	if own.User == s.User {
-		own.User = ""
+	own.Networks, own.SecurityOpt, own.ExtraHosts, own.Tmpfs, own.Hostname = nil, nil, nil, nil, ""
+	own.NetworkMode, own.Pid, own.Ipc, own.Uts, own.Cgroup = unlessSame(own.NetworkMode, s.NetworkMode), unlessSame(own.Pid, s.Pid),
+		unlessSame(own.Ipc, s.Ipc), unlessSame(own.Uts, s.Uts), unlessSame(own.Cgroup, s.Cgroup)
+	own.Devices, own.DeviceCgroupRules, own.Gpus, own.VolumesFrom = nil, nil, nil, nil
+	own.Sysctls, own.Ulimits, own.StorageOpt = nil, nil, nil
+	return own
+}
+
+func unlessSame(own, inherited string) string {
+	if own == inherited {
+		return ""
 	}
 	return own
 }
@@ -128,14 +139,6 @@ func (r *reading) container(c types.ContainerSpec, path []string) {
 			r.undefined(in("networks", name), "network", name, sortedNames(r.project.Networks))
 		}
 	}
-	for i, o := range c.SecurityOpt {
-		name, value, _ := strings.Cut(strings.Replace(o, "=", ":", 1), ":")
-		if name == "no-new-privileges" || (name == "seccomp" && value == "unconfined") {
-			continue
-		}
-		r.warn(r.at(in("security_opt", strconv.Itoa(i))...),
-			fmt.Sprintf("%ssecurity_opt %q is ignored: the node has its own profiles", subject(path), o), "")
-	}
 	for _, name := range sortedNames(c.ExtraHosts) {
 		if slices.Contains(c.ExtraHosts[name], "host-gateway") {
 			r.warn(r.at(in("extra_hosts", name)...),
@@ -144,9 +147,11 @@ func (r *reading) container(c types.ContainerSpec, path []string) {
 		}
 	}
 	if c.Hostname != "" && len(validation.IsDNS1123Label(c.Hostname)) > 0 {
-		r.warn(r.at(in("hostname")...), fmt.Sprintf("%shostname %q is not carried whole: Kubernetes has only lower-case labels without dots",
-			subject(path), c.Hostname), "")
+		r.warn(r.at(in("hostname")...), fmt.Sprintf("%shostname %q is %q in the container: Kubernetes has only lower-case labels without dots",
+			subject(path), c.Hostname, Name(c.Hostname)), "")
 	}
+	r.sharing(c, path)
+	r.platform(c, path)
 	r.volumes(c, path)
 }
 

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -26,16 +27,22 @@ func (r *reading) volumes(c types.ContainerSpec, path []string) {
 		switch v.Type {
 		case types.VolumeTypeBind:
 			r.bind(v, at)
+			if v.Bind != nil && strings.HasSuffix(v.Bind.Propagation, "shared") && !c.Privileged {
+				r.problem(r.at(at...), fmt.Sprintf("%spropagation %s is for privileged containers in Kubernetes", subject(path), v.Bind.Propagation),
+					"write privileged: true, or propagation: rslave")
+			}
 		case types.VolumeTypeVolume:
 			if v.Source == "" {
-				r.warn(r.at(at...), fmt.Sprintf("%sthe anonymous volume at %s begins empty: what the image has there is not copied into it yet", subject(path), v.Target),
-					"leave the volume out if the image's own files are needed there")
 				continue
 			}
 			if _, ok := r.project.Project.Volumes[v.Source]; !ok {
 				r.undefined(at, "volume", v.Source, sortedNames(r.project.Project.Volumes))
 			}
-		case types.VolumeTypeTmpfs, types.VolumeTypeImage: // carried, and refused by the table
+		case types.VolumeTypeTmpfs:
+		case types.VolumeTypeImage:
+			if v.Source == "" {
+				r.problem(r.at(at...), fmt.Sprintf("%sthe image at %s has no source", subject(path), v.Target), "write source: IMAGE")
+			}
 		default:
 			r.problem(r.at(at...), fmt.Sprintf("%svolumes of type %s are not carried", subject(path), v.Type), "use a named volume")
 		}
@@ -100,7 +107,7 @@ func (r *reading) volumeObjects() {
 		for _, v := range s.Volumes {
 			if v.Type == types.VolumeTypeVolume && v.Source != "" {
 				users[v.Source] = append(users[v.Source], name)
-				if s.GetScale() > 1 {
+				if s.GetScale() > 1 && r.oneNode(v.Source) {
 					r.warn(r.at("services", name, "volumes"), fmt.Sprintf("service %q: its %d replicas share volume %q, which needs them all on one node",
 						name, s.GetScale(), v.Source), "on a cluster of several nodes, keep one replica")
 				}
@@ -110,20 +117,49 @@ func (r *reading) volumeObjects() {
 	for _, name := range sortedNames(r.project.Project.Volumes) {
 		v := r.project.Project.Volumes[name]
 		path := []string{"volumes", name}
-		if shared := users[name]; len(shared) > 1 {
+		if shared := users[name]; len(shared) > 1 && r.oneNode(name) {
 			r.warn(r.at(path...), fmt.Sprintf("volume %q is shared by %s, which needs them all on one node", name, strings.Join(shared, " and ")),
 				"on a cluster of several nodes, give each its own")
 		}
-		for _, option := range sortedNames(v.DriverOpts) {
-			at := r.at(append(slices.Clone(path), "driver_opts", option)...)
-			switch {
-			case option == "size" && len(v.DriverOpts) == 1:
-				r.checkDockerSize(v.DriverOpts[option], at, path)
-			case bool(v.External):
-			default:
-				r.problem(at, fmt.Sprintf("volume %q: driver_opts %s is not carried: volumes come from the cluster's storage class", name, option),
-					"leave driver_opts out; x-perch.size gives a size")
-			}
+		if !bool(v.External) {
+			r.checkBacking(v, path, users[name])
+		}
+	}
+}
+
+// oneNode tells whether those who share a volume must be on one node of a cluster that may have several.
+func (r *reading) oneNode(volume string) bool {
+	b, err := BackingOf(r.project.Project.Volumes[volume])
+	return !r.options.Embedded && err == nil && b.NFSServer == "" && !b.Memory
+}
+
+// checkBacking checks what a volume is made of when it is not the cluster's storage.
+func (r *reading) checkBacking(v types.VolumeConfig, path, users []string) {
+	at := r.at(append(slices.Clone(path), "driver_opts")...)
+	b, err := BackingOf(v)
+	if err != nil {
+		if v.Driver == "" || v.Driver == "local" { // else the table has refused it
+			r.problem(at, subject(path)+err.Error(), "leave driver_opts out; x-perch.size gives a size")
+		}
+		return
+	}
+	if b.Size != "" {
+		r.checkDockerSize(b.Size, at, path)
+	}
+	if len(b.Ignored) > 0 {
+		r.warn(at, fmt.Sprintf("%sdriver_opts is carried in part: Kubernetes has no word for %s here", subject(path), strings.Join(b.Ignored, ", ")), "")
+	}
+	switch {
+	case b.Memory && len(users) > 1:
+		r.warn(at, fmt.Sprintf("%sit is memory of each pod, so %s do not share it", subject(path), strings.Join(users, " and ")), "leave type: tmpfs out")
+	case b.HostPath != "" && sockets.MatchString(b.HostPath):
+		r.problem(at, fmt.Sprintf("%s%s is not carried: there is no Docker Engine behind this socket", subject(path), b.HostPath), "leave it out")
+	case b.HostPath != "" && !r.options.Embedded:
+		r.problem(at, fmt.Sprintf("%sdevice %s is not carried: it is a path of a machine, and the cluster's nodes are others", subject(path), b.HostPath),
+			"leave driver_opts out, so that the volume comes from the cluster's storage")
+	case b.HostPath != "" && len(users) > 0:
+		if _, err := os.Stat(b.HostPath); err != nil {
+			r.problem(at, fmt.Sprintf("%sdevice %s: %s", subject(path), b.HostPath, reason(err)), "make the folder")
 		}
 	}
 }

@@ -37,6 +37,8 @@ type Project struct {
 	SecretData       map[string][]byte           // the exact bytes of each secret that a service or job mounts
 	ConfigData       map[string][]byte           // the exact bytes of each config that a service or job mounts
 	Binds            map[string]Tree             // what bind mounts of project files hold, by absolute source path
+
+	find func(path ...string) position // where a path stands in the files
 }
 
 // Tree is what a bind mount names: files of the project as they were when it was loaded, or a path of this machine that

@@ -50,6 +50,7 @@ func Load(ctx context.Context, o Options) (*Project, error) {
 		return nil, r.problems.sorted()
 	}
 	r.project.Warnings = r.warnings.sorted()
+	r.project.find = r.files.find
 	return r.project, nil
 }
 

@@ -31,6 +31,9 @@ type Rule struct {
 
 	// when limits the warning or error to some values; nil: all. It gets the value after interpolation and its node.
 	when func(value string, n *yaml.Node) bool
+
+	// apart: the checks in code tell it, with more than a line of the table can say.
+	apart bool
 }
 
 func carried() Rule                    { return Rule{Verdict: Carried} }
@@ -41,6 +44,12 @@ func refused(note, wayOut string) Rule { return Rule{Verdict: Refused, Note: not
 // but adds to r what readers of the table should know, and no warning tells.
 func (r Rule) but(note string) Rule {
 	r.Note = note
+	return r
+}
+
+// inCode is r where code decides, and warns or refuses by name.
+func (r Rule) inCode() Rule {
+	r.apart = true
 	return r
 }
 
@@ -104,7 +113,7 @@ func (t Table) Find(pattern string) (Rule, bool) {
 		parent = parent[:i]
 		if rule, ok := t[parent]; ok {
 			// Nothing is said of the parts of what was said to be gone as a whole.
-			return Rule{Verdict: rule.Verdict, Note: rule.Note}, rule.Verdict == Ignored || rule.Verdict == Refused
+			return Rule{Verdict: rule.Verdict, Note: rule.Note, apart: rule.apart}, rule.Verdict == Ignored || rule.Verdict == Refused
 		}
 	}
 }
@@ -124,7 +133,7 @@ func (r *reading) judge() {
 			r.problem(at, subject(a.path)+"not known to perch", "")
 			continue
 		}
-		if value := resolve(a.value); rule.Verdict == Carried || (rule.when != nil && !rule.when(a.source.vars.text(value), value)) {
+		if value := resolve(a.value); rule.Verdict == Carried || rule.apart || (rule.when != nil && !rule.when(a.source.vars.text(value), value)) {
 			continue
 		}
 		if rule.Verdict != Partly {
