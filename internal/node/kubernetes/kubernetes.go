@@ -78,6 +78,9 @@ func Run(ctx context.Context, c Config, report func(Event)) error {
 	logs := newLogs(c.LogDir)
 	defer logs.close()
 	logs.setGlobal()
+	if err := apiserver.SetFeatures(); err != nil {
+		return err
+	}
 	steps, listener, err := c.steps(ctx, logs)
 	if err != nil {
 		return err

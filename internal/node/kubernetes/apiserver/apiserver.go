@@ -14,11 +14,13 @@ import (
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+	"k8s.io/kubernetes/pkg/features"
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
 
@@ -74,6 +76,12 @@ func (s *Server) Init(ctx context.Context) error {
 		return err
 	}
 	return utilerrors.NewAggregate(s.completed.Validate())
+}
+
+// SetFeatures turns on what is off by default and Perch needs, for all components of the process: so before any of them.
+// Compose's stop_signal is the signal of a pod's container (KEP-4960, alpha in 1.37; containerd has it).
+func SetFeatures() error {
+	return utilfeature.DefaultMutableFeatureGate.SetFromMap(map[string]bool{string(features.ContainerStopSignals): true})
 }
 
 // options is the whole configuration, as kube-apiserver's flags would set it.

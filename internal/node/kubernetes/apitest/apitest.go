@@ -78,6 +78,9 @@ func New(dir string) (*Server, error) {
 		return nil, err
 	}
 	klog.SetLogger(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(log))))
+	if err := apiserver.SetFeatures(); err != nil {
+		return nil, err
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err

@@ -77,6 +77,7 @@ func TestServer(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("a container's stop signal is kept", func(t *testing.T) { stopSignal(t, client) })
 	role, err := client.RbacV1().ClusterRoles().Get(t.Context(), "system:node-proxier", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -135,5 +136,23 @@ func defaults(t *testing.T, client kubernetes.Interface) {
 	}
 	if _, err := client.SchedulingV1().PriorityClasses().Get(t.Context(), "system-node-critical", metav1.GetOptions{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// stopSignal is a field behind a feature gate: with the gate off it is dropped in silence.
+func stopSignal(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	d := &corev1.PodTemplate{ObjectMeta: metav1.ObjectMeta{Name: "stops"}, Template: corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}},
+		Spec: corev1.PodSpec{OS: &corev1.PodOS{Name: corev1.Linux}, Containers: []corev1.Container{{
+			Name: "one", Image: "one", Lifecycle: &corev1.Lifecycle{StopSignal: new(corev1.SIGQUIT)},
+		}}},
+	}}
+	got, err := client.CoreV1().PodTemplates("default").Create(t.Context(), d, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := got.Template.Spec.Containers[0].Lifecycle; l == nil || l.StopSignal == nil || *l.StopSignal != corev1.SIGQUIT {
+		t.Errorf("life cycle %v", l)
 	}
 }
