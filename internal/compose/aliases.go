@@ -1,53 +1,62 @@
 package compose
 
 import (
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// Aliases are the names besides its own under which others reach a service: network aliases, container_name, and the
-// second halves of links to it. Only those that Kubernetes can resolve are here; Load warned of the others. They are
-// Kubernetes names, sorted, none of them the name of a service.
+// Aliases are the names besides its own under which others reach a service: network aliases, container_name, and the second
+// halves of links to it. (Docker does not resolve hostname.) They are Kubernetes names, sorted; on Perch's own node the names
+// as they are written resolve too, elsewhere Load warned of those that do not.
 func Aliases(p *Project, service string) []string {
 	var all []string
 	for _, alias := range declaredAliases(p.Project, service) {
-		if Name(alias) == alias && !isService(p.Project, alias) && !slices.Contains(all, alias) {
-			all = append(all, alias)
+		if name := Name(alias.name); name != Name(service) && !slices.Contains(all, name) {
+			all = append(all, name)
 		}
 	}
 	slices.Sort(all)
 	return all
 }
 
-func isService(p *types.Project, name string) bool {
-	for other := range p.Services {
-		if Name(other) == name {
-			return true
-		}
-	}
-	return false
+// alias is another name of a service, and where the file gives it.
+type alias struct {
+	name string
+	path []string
 }
 
 // declaredAliases are all names that the file gives a service, as they are written.
-func declaredAliases(p *types.Project, service string) []string {
+func declaredAliases(p *types.Project, service string) []alias {
 	s := p.Services[service]
-	var all []string
+	var all []alias
 	if s.ContainerName != "" {
-		all = append(all, s.ContainerName)
+		all = append(all, alias{s.ContainerName, []string{"services", service, "container_name"}})
 	}
 	for _, network := range sortedNames(s.Networks) {
 		if n := s.Networks[network]; n != nil {
-			all = append(all, n.Aliases...)
+			for i, name := range n.Aliases {
+				all = append(all, alias{name, []string{"services", service, "networks", network, "aliases", strconv.Itoa(i)}})
+			}
 		}
 	}
 	for _, other := range sortedNames(p.Services) {
-		for _, link := range p.Services[other].Links {
-			if target, alias, ok := strings.Cut(link, ":"); ok && target == service {
-				all = append(all, alias)
+		for i, link := range p.Services[other].Links {
+			if target, name, ok := strings.Cut(link, ":"); ok && target == service {
+				all = append(all, alias{name, []string{"services", other, "links", strconv.Itoa(i)}})
 			}
 		}
 	}
 	return all
+}
+
+// dnsName are names that the DNS of Perch's own node finds under the Kubernetes name of a service.
+var dnsName = regexp.MustCompile(`^[A-Za-z0-9.-][A-Za-z0-9._-]{0,62}$`)
+
+// resolves tells whether a name resolves as it is written.
+func (r *reading) resolves(name string) bool {
+	return Name(name) == name || r.options.Embedded && dnsName.MatchString(name)
 }

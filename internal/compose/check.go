@@ -13,11 +13,11 @@ func (r *reading) checkProject() {
 	r.services()
 	r.binds()
 	r.ports()
-	r.names()
 	r.networks()
 	r.volumeObjects()
 	r.environments()
 	r.fileObjects()
+	r.names() // looks for users of names in all of the above
 	r.extensions()
 }
 

@@ -1,37 +1,49 @@
 package compose
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// names checks that every name has one valid Kubernetes name of its own, and tells what was renamed.
+// names checks that every name has one valid Kubernetes name of its own, and tells what does not resolve any more.
 func (r *reading) names() {
 	p := r.project.Project
 	if r.project.Namespace != p.Name {
 		r.warn(position{}, fmt.Sprintf("project %q is namespace %q in Kubernetes", p.Name, r.project.Namespace), "")
 	}
-	r.collisions("services", sortedNames(p.Services), sortedNames(p.Jobs))
-	r.collisions("volumes", sortedNames(p.Volumes), nil)
-	for _, name := range sortedNames(p.Services) {
-		if k8s := Name(name); k8s != name {
-			message := fmt.Sprintf("service %q: its name inside is %q: Kubernetes has only lower-case letters, digits and hyphens", name, k8s)
-			hint := "rename the service"
-			if users := r.users(name); len(users) > 0 {
-				hint = fmt.Sprintf("rename the service, or write %s in %s", k8s, strings.Join(users, ", "))
-			}
-			r.warn(r.at("services", name), message, hint)
-		}
-		r.checkAliases(name)
+	if strings.HasPrefix(r.project.Namespace, "kube-") {
+		r.problem(r.at("name"), fmt.Sprintf("project %q: namespaces that begin with kube- are Kubernetes' own", p.Name), "give the project another name, with name: or -p")
 	}
+	r.collisions(sortedNames(p.Services), sortedNames(p.Jobs))
+	r.claims()
+	for _, name := range sortedNames(p.Services) {
+		if !r.resolves(name) {
+			message := fmt.Sprintf("service %q: its name inside is %q: Kubernetes has only lower-case letters, digits and hyphens", name, Name(name))
+			r.warn(r.at("services", name), message, r.renameHint(name, Name(name), "rename the service"))
+		}
+		r.checkLinks(name)
+	}
+	r.checkAliases()
 }
 
-func (r *reading) collisions(kind string, names, more []string) {
+// renameHint says where a name is written that does not resolve any more, and what to write there.
+func (r *reading) renameHint(name, k8s, otherwise string) string {
+	users := r.users(name)
+	if len(users) == 0 {
+		return otherwise
+	}
+	return fmt.Sprintf("%s, or write %s in %s", otherwise, k8s, strings.Join(users, ", "))
+}
+
+func (r *reading) collisions(names, jobs []string) {
 	taken := map[string]string{}
-	for i, name := range append(slices.Clone(names), more...) {
-		section := kind
+	for i, name := range append(slices.Clone(names), jobs...) {
+		section := "services"
 		if i >= len(names) {
 			section = "jobs"
 		}
@@ -43,11 +55,8 @@ func (r *reading) collisions(kind string, names, more []string) {
 		}
 		taken[k8s] = name
 	}
-	if kind != "services" {
-		return
-	}
 	for _, name := range names {
-		for _, suffix := range []string{"-pods", "-published"} {
+		for _, suffix := range keptSuffixes() {
 			if other, ok := taken[Name(name)+suffix]; ok && slices.Contains(names, other) {
 				r.problem(r.at("services", other), fmt.Sprintf("service %q: this name is kept for a part of service %q", other, name), "rename one of them")
 			}
@@ -55,7 +64,28 @@ func (r *reading) collisions(kind string, names, more []string) {
 	}
 }
 
-// users are the variables whose value names a service as the host of an address.
+// keptSuffixes end the names of the other Services that one service has.
+func keptSuffixes() []string { return []string{"-pods", "-published"} }
+
+// claims finds volumes that would be one and the same claim. A claim has the name of name:, else of the volume's key.
+func (r *reading) claims() {
+	p := r.project.Project
+	taken := map[string]string{}
+	for _, name := range sortedNames(p.Volumes) {
+		claim := Name(name)
+		if given := p.Volumes[name].Name; given != "" && given != p.Name+"_"+name {
+			claim = Name(given)
+		}
+		if other, ok := taken[claim]; ok {
+			r.problem(r.at("volumes", name), fmt.Sprintf("volume %q: %q and %q have the same name in Kubernetes, %q", name, other, name, claim),
+				"rename one of them, or use one volume in both places")
+		}
+		taken[claim] = name
+	}
+}
+
+// users are the places where the name of a service stands as the host of an address: in variables, commands, health checks,
+// configs, and project files that are mounted.
 func (r *reading) users(name string) []string {
 	var all []string
 	for _, other := range sortedNames(r.project.Project.Services) {
@@ -65,8 +95,38 @@ func (r *reading) users(name string) []string {
 				all = append(all, other+".environment."+variable)
 			}
 		}
+		var test []string
+		if s.HealthCheck != nil {
+			test = s.HealthCheck.Test
+		}
+		for _, command := range []struct {
+			key   string
+			words []string
+		}{{"command", s.Command}, {"entrypoint", s.Entrypoint}, {"healthcheck.test", test}} {
+			if slices.ContainsFunc(command.words, func(word string) bool { return mentionsHost(word, name) }) {
+				all = append(all, other+"."+command.key)
+			}
+		}
+	}
+	for _, config := range sortedNames(r.project.ConfigData) {
+		if text := r.project.ConfigData[config]; mentionsInText(text, name) {
+			all = append(all, "configs."+config)
+		}
+	}
+	for _, source := range sortedNames(r.bound) {
+		tree := r.project.Binds[source]
+		for _, file := range tree.Files {
+			if mentionsInText(file.Data, name) {
+				all = append(all, strings.TrimSuffix(r.onThisMachine(source)+"/"+file.Path, "/"))
+			}
+		}
 	}
 	return all
+}
+
+// mentionsInText looks at files that are text.
+func mentionsInText(data []byte, name string) bool {
+	return bytes.IndexByte(data, 0) < 0 && mentionsHost(string(data), name)
 }
 
 // mentionsHost tells whether a name stands in a value by itself, as hosts do in addresses.
@@ -86,57 +146,84 @@ func mentionsHost(value, name string) bool {
 	}
 }
 
-// checkAliases tells which of the other names of a service do not resolve, and finds those that two services want.
-func (r *reading) checkAliases(name string) {
+// checkAliases tells which of the other names of services do not resolve, and finds those that two services want: Docker keeps
+// them apart by network, but the names of a namespace are for all in it.
+func (r *reading) checkAliases() {
 	p := r.project.Project
-	s := p.Services[name]
-	mine := Aliases(r.project, name)
-	tell := func(alias string, path ...string) {
-		if Name(alias) != alias {
-			r.warn(r.at(path...), fmt.Sprintf("service %q: the name %q does not resolve in Kubernetes; it has only lower-case letters, digits and hyphens", name, alias),
-				fmt.Sprintf("address it as %s", Name(name)))
+	owners, kept := map[string]string{}, map[string]string{}
+	for _, name := range sortedNames(p.Services) {
+		owners[Name(name)] = name
+		for _, suffix := range keptSuffixes() {
+			kept[Name(name)+suffix] = name
 		}
-		if slices.Contains(mine, alias) {
-			for _, other := range sortedNames(p.Services) {
-				if other < name && slices.Contains(Aliases(r.project, other), alias) {
-					r.problem(r.at(path...), fmt.Sprintf("service %q: service %q has the name %q too", name, other, alias), "give it to one of them")
-				}
+	}
+	for _, name := range sortedNames(p.Services) {
+		for _, a := range declaredAliases(p, name) {
+			k8s := Name(a.name)
+			if other, ok := owners[k8s]; ok && other != name {
+				r.problem(r.at(a.path...), fmt.Sprintf("service %q: service %q has the name %q too%s", name, other, a.name, inKubernetes(a.name, k8s)),
+					"give it to one of them; a name is the same for all networks of a project in Kubernetes")
+				continue
 			}
-		}
-	}
-	if s.ContainerName != "" {
-		tell(s.ContainerName, "services", name, "container_name")
-	}
-	for _, network := range sortedNames(s.Networks) {
-		if n := s.Networks[network]; n != nil {
-			for i, alias := range n.Aliases {
-				tell(alias, "services", name, "networks", network, "aliases", strconv.Itoa(i))
+			if other, ok := kept[k8s]; ok {
+				r.problem(r.at(a.path...), fmt.Sprintf("service %q: the name %q is kept for a part of service %q", name, a.name, other), "write another one")
+				continue
 			}
-		}
-	}
-	for i, link := range s.Links {
-		target, _, _ := strings.Cut(link, ":")
-		if _, ok := p.Services[target]; !ok {
-			r.problem(r.at("services", name, "links", strconv.Itoa(i)), fmt.Sprintf("service %q: links to %q, which is no service", name, target),
-				didYouMean(target, sortedNames(p.Services)))
+			owners[k8s] = name
+			if !r.resolves(a.name) {
+				r.warn(r.at(a.path...), fmt.Sprintf("service %q: the name %q does not resolve in Kubernetes; it has only lower-case letters, digits and hyphens", name, a.name),
+					r.renameHint(a.name, k8s, fmt.Sprintf("address it as %s", k8s)))
+			}
 		}
 	}
 }
 
-// networks warns once when a file divides its services into networks: here they all reach each other.
+func inKubernetes(name, k8s string) string {
+	if name == k8s {
+		return ""
+	}
+	return fmt.Sprintf(", which is %q in Kubernetes", k8s)
+}
+
+func (r *reading) checkLinks(name string) {
+	p := r.project.Project
+	for i, link := range p.Services[name].Links {
+		target, _, _ := strings.Cut(link, ":")
+		if _, ok := p.Services[target]; !ok {
+			r.notAService(target, []string{"services", name, "links", strconv.Itoa(i)})
+		}
+	}
+}
+
+// networks warns once when a file keeps services apart that its own node lets reach each other.
 func (r *reading) networks() {
-	used := map[string][]string{}
+	if !r.options.Embedded {
+		return // the policies are there, and a cluster that has no use for them is the cluster's matter
+	}
+	used := map[string]bool{}
+	var at []string
+	note := func(c types.ContainerSpec, path []string) {
+		for network := range c.Networks {
+			used[network] = true
+			if r.project.Networks[network].Internal {
+				at = []string{"networks", network, "internal"}
+			}
+		}
+		if c.NetworkMode == "none" && at == nil {
+			at = append(path, "network_mode")
+		}
+	}
 	for _, name := range sortedNames(r.project.Project.Services) {
-		for network := range r.project.Project.Services[name].Networks {
-			used[network] = append(used[network], name)
-		}
+		note(r.project.Project.Services[name].ContainerSpec, []string{"services", name})
 	}
-	if len(used) < 2 {
-		return
+	for _, name := range sortedNames(r.project.Jobs) {
+		note(r.project.Jobs[name].ContainerSpec, []string{"jobs", name})
 	}
-	for _, network := range sortedNames(used) {
-		if network != "default" {
-			r.warn(r.at("networks", network), fmt.Sprintf("network %q is carried in part: isolation is not enforced yet, so services of other networks reach it too", network), "")
-		}
+	if len(used) > 1 {
+		at = []string{"networks"}
+	}
+	if at != nil {
+		r.warn(r.at(at...), "networks are carried in part: they are NetworkPolicies, which perch's own node does not enforce, so services of other networks are reached too",
+			"on a cluster whose network plugin enforces them they hold")
 	}
 }
