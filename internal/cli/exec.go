@@ -29,24 +29,25 @@ func newExecCommand(a *app) *cobra.Command {
 	flags.IntVar(&index, "index", 0, "`number` of the pod, from 1, when there are several; 0 is any")
 	return a.command(c, func(ctx context.Context, args []string) error {
 		service, command := args[0], args[1:]
-		namespace, known, err := a.projectNamespace(ctx)
+		d, err := a.deployed(ctx)
 		if err != nil {
 			return err
 		}
-		if err := checkServices([]string{service}, known); err != nil {
+		if err := checkServices([]string{service}, d.services); err != nil {
 			return err
 		}
-		client, err := a.kube(namespace)
+		client, err := a.kube(d.namespace)
 		if err != nil {
 			return err
 		}
-		pod, err := client.RunningPod(ctx, namespace, selector(namespace, compose.Name(service)), service, index)
+		pod, err := client.RunningPod(ctx, d.namespace, selector(d.namespace, compose.Name(d.pod(service))), service, index)
 		if err != nil {
 			return err
 		}
 		code, err := a.attach(ctx, client, kube.ExecOptions{
-			Namespace: namespace,
+			Namespace: d.namespace,
 			Pod:       pod.Name,
+			Container: compose.Name(service),
 			Command:   command,
 			TTY:       !noTTY && isTerminal(a.env.In) && isTerminal(a.env.Out),
 		})

@@ -87,19 +87,22 @@ func newLogsCommand(a *app) *cobra.Command {
 	flags.BoolVarP(&o.Timestamps, "timestamps", "t", false, "put the time before each line")
 	flags.BoolVar(&noPrefix, "no-log-prefix", false, "leave the pods' names out")
 	return a.command(c, func(ctx context.Context, services []string) error {
-		namespace, known, err := a.projectNamespace(ctx)
+		d, err := a.deployed(ctx)
 		if err != nil {
 			return err
 		}
-		if err := checkServices(services, known); err != nil {
+		if err := checkServices(services, d.services); err != nil {
 			return err
 		}
-		o.Namespace, o.Selector = namespace, selector(namespace, "")
+		o.Namespace, o.Selector = d.namespace, selector(d.namespace, "")
 		o.Tail, o.Since = int64(lines), from.ago
-		for _, s := range services {
+		for _, s := range d.pods(services) {
 			o.Services = append(o.Services, compose.Name(s))
 		}
-		client, err := a.kube(namespace)
+		for _, s := range d.others(services) {
+			o.Except = append(o.Except, compose.Name(s))
+		}
+		client, err := a.kube(d.namespace)
 		if err != nil {
 			return err
 		}

@@ -30,18 +30,54 @@ func (a *app) project(ctx context.Context) (*compose.Project, error) {
 	return compose.Load(ctx, a.composeOptions())
 }
 
-// projectNamespace is the namespace of the project: -n, else the name of -p, for which no Compose file is needed, else
-// that of the Compose file. services are those of the file, nil when it was not read.
-func (a *app) projectNamespace(ctx context.Context) (namespace string, services []string, err error) {
+// deployed is where a project's pods are.
+type deployed struct {
+	namespace string
+	services  []string          // of the Compose file; nil when it was not read
+	podOf     map[string]string // by service: the one in whose pod it runs, which is itself for most
+}
+
+// deployed is the namespace of the project: -n, else the name of -p, for which no Compose file is needed, else that of
+// the Compose file.
+func (a *app) deployed(ctx context.Context) (deployed, error) {
 	g := a.globals
 	if g.projectName != "" && len(g.files) == 0 {
-		return orElse(g.namespace, compose.Name(g.projectName)), nil, nil
+		return deployed{namespace: orElse(g.namespace, compose.Name(g.projectName))}, nil
 	}
 	project, err := a.project(ctx)
 	if err != nil {
-		return "", nil, err
+		return deployed{}, err
 	}
-	return orElse(g.namespace, project.Namespace), project.ServiceNames(), nil
+	d := deployed{namespace: orElse(g.namespace, project.Namespace), services: project.ServiceNames(), podOf: map[string]string{}}
+	for _, service := range d.services {
+		d.podOf[service] = compose.PodOf(project.Project, service)
+	}
+	return d, nil
+}
+
+// pod is the service in whose pod a service runs.
+func (d deployed) pod(service string) string { return orElse(d.podOf[service], service) }
+
+// pods are the services in whose pods the named ones run, each once.
+func (d deployed) pods(services []string) []string {
+	var all []string
+	for _, service := range services {
+		if pod := d.pod(service); !slices.Contains(all, pod) {
+			all = append(all, pod)
+		}
+	}
+	return all
+}
+
+// others are the services that run in a pod of the named ones and are not named. Without names there are none.
+func (d deployed) others(services []string) []string {
+	var all []string
+	for _, service := range d.services {
+		if !slices.Contains(services, service) && slices.Contains(d.pods(services), d.pod(service)) {
+			all = append(all, service)
+		}
+	}
+	return all
 }
 
 // checkServices refuses services that the Compose file does not have. Nothing is known when it was not read.

@@ -24,23 +24,24 @@ func newPsCommand(a *app) *cobra.Command {
 }
 
 func (a *app) ps(ctx context.Context, services []string) error {
-	namespace, known, err := a.projectNamespace(ctx)
+	d, err := a.deployed(ctx)
 	if err != nil {
 		return err
 	}
-	if err := checkServices(services, known); err != nil {
+	if err := checkServices(services, d.services); err != nil {
 		return err
 	}
-	client, err := a.kube(namespace)
+	client, err := a.kube(d.namespace)
 	if err != nil {
 		return err
 	}
-	pods, err := client.Pods(ctx, namespace, selector(namespace, ""))
+	pods, err := client.Pods(ctx, d.namespace, selector(d.namespace, ""))
 	if err != nil {
 		return err
 	}
 	if len(services) > 0 {
-		pods = slices.DeleteFunc(pods, func(p kube.Pod) bool { return !slices.Contains(services, p.Service) })
+		named := d.pods(services)
+		pods = slices.DeleteFunc(pods, func(p kube.Pod) bool { return !slices.Contains(named, p.Service) })
 	}
 	if a.globals.quiet && a.globals.output == ui.FormatDefault {
 		a.globals.output = ui.FormatName

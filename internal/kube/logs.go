@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ type LogOptions struct {
 	Services   []string      // Kubernetes names (app.kubernetes.io/name); empty: all that Selector lets through
 	Selector   string        // a label selector; "" is all pods
 	Containers []string      // empty: all
+	Except     []string      // containers that are left out
 	Follow     bool          // go on until ctx is done, with pods that come later
 	Tail       int64         // lines of each container to begin with; negative: all
 	Since      time.Duration // 0: from the beginning
@@ -148,15 +150,10 @@ func (o LogOptions) request(first bool) corev1.PodLogOptions {
 }
 
 func (o LogOptions) wants(container string) bool {
-	if len(o.Containers) == 0 {
-		return true
+	if slices.Contains(o.Except, container) {
+		return false
 	}
-	for _, name := range o.Containers {
-		if name == container {
-			return true
-		}
-	}
-	return false
+	return len(o.Containers) == 0 || slices.Contains(o.Containers, container)
 }
 
 func stamped(want bool, stamp time.Time, text string) string {
