@@ -3,6 +3,7 @@ package compose
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -128,6 +129,9 @@ func (r *reading) judge() {
 		if slices.ContainsFunc(gone, func(parent string) bool { return strings.HasPrefix(id, parent+"\x00") }) || !r.stands(a) {
 			continue
 		}
+		if r.overridden(a).line > 0 {
+			continue
+		}
 		rule, ok := table.Find(a.pattern)
 		if !ok {
 			r.problem(at, subject(a.path)+"not known to perch", "")
@@ -186,4 +190,27 @@ func (r *reading) stands(a attribute) bool {
 		}
 	}
 	return true
+}
+
+// overridden is where a later file of the project has another value in place of a scalar, else nowhere.
+func (r *reading) overridden(a attribute) position {
+	if !a.source.main || resolve(a.value).Kind != yaml.ScalarNode {
+		return position{}
+	}
+	for _, step := range a.path {
+		if _, err := strconv.Atoi(step); err == nil {
+			return position{} // an item of a list, which is merged by other rules
+		}
+	}
+	for _, s := range r.files {
+		if !s.main || s.order <= a.source.order {
+			continue
+		}
+		for _, doc := range s.docs {
+			if key, value := entry(doc, a.path); value != nil && resolve(value).Kind == yaml.ScalarNode {
+				return s.at(key, pathString(a.path))
+			}
+		}
+	}
+	return position{}
 }
