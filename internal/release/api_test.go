@@ -231,6 +231,40 @@ func TestRolloutFails(t *testing.T) {
 	}
 }
 
+func TestRolloutIsTakenBack(t *testing.T) {
+	t.Parallel()
+	c, ns := connect(t), "takeback"
+	controllers(t, c, ns)
+	if _, _, err := deploy(t, c, shop(t, ns, "web:1", "web:1")); err != nil {
+		t.Fatal(err)
+	}
+	w := shop(t, ns, "broken:2", "web:1")
+	w.Units[0].TakeBack = true
+	_, _, err := deploy(t, c, w)
+	if fault.KindOf(err) != fault.RolledBack {
+		t.Fatalf("error %v, want one of kind RolledBack", err)
+	}
+	if text := "service web: pod web-2-x: image broken:2 cannot be pulled: not found; rolled back to revision 1"; err.Error() != text {
+		t.Errorf("error %q, want %q", err, text)
+	}
+	list, err := List(t.Context(), c, ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range list {
+		if r.Service == "web" && (r.Status != "deployed" || r.Revision != 3) {
+			t.Errorf("release %+v", r)
+		}
+	}
+	live, err := c.Interface.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if image := live.Spec.Template.Spec.Containers[0].Image; image != "web:1" {
+		t.Errorf("image %s", image)
+	}
+}
+
 func TestInterruptedRelease(t *testing.T) {
 	t.Parallel()
 	c, ns := connect(t), "interrupted"

@@ -172,6 +172,7 @@ func (p *planner) unit(u *Unit) error {
 	p.add(Step{
 		ID: id, Kind: kind, Service: u.Service, Cause: cause, After: gate, Soft: soft, unit: u,
 		replace: append(p.staleJobs(u, in), immutable(u, in)...), clean: in.Status != "" && in.Status != "deployed",
+		back:  takeBack{in.Deployed, in.Manifest},
 		again: kind == Upgrade && in.Status == "deployed" && in.Digest == u.Chart.Digest,
 	})
 	wait := "wait " + u.Service

@@ -266,6 +266,7 @@ type rollout struct {
 	verdict chan error // what our wait says; Helm takes it once
 	ended   chan error // what Helm says at last
 	past    string     // "installed" or "updated"
+	back    takeBack   // of the step that began it
 }
 
 // roll starts Helm's action and returns when the objects are applied. The action goes on until wait gives the verdict.
@@ -276,7 +277,7 @@ func (e *executor) roll(ctx context.Context, s Step) error {
 		e.tell(s, progress.Failed, err.Error())
 		return err
 	}
-	ro := &rollout{verdict: make(chan error, 1), ended: make(chan error, 1), past: "installed"}
+	ro := &rollout{verdict: make(chan error, 1), ended: make(chan error, 1), past: "installed", back: s.back}
 	applied := make(chan struct{})
 	w := waiter{applied: sync.OnceFunc(func() { close(applied) }), verdict: ro.verdict}
 	if s.Kind == Upgrade {
@@ -364,6 +365,9 @@ func (e *executor) wait(ctx context.Context, s Step) error {
 			err = e.client.Explain(fmt.Errorf("service %s: %w", s.Service, helmErr))
 		}
 		past = ro.past
+	}
+	if err != nil && ro != nil && s.unit.TakeBack && ro.back.revision > 0 && ctx.Err() == nil {
+		err = e.takeBack(ctx, s, ro.back, err)
 	}
 	if err != nil {
 		e.tell(s, progress.Failed, kube.Reason(err))

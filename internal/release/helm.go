@@ -180,6 +180,16 @@ func (h *helm) upgrade(u *Unit, project, description string, w waiter) error {
 	return err
 }
 
+// rollback runs Helm's rollback; it returns when the waiter got its verdict and the release is recorded.
+func (h *helm) rollback(name string, revision int, w waiter) error {
+	a := action.NewRollback(h.configuration(w))
+	a.Version, a.MaxHistory = revision, h.history
+	a.Description = fmt.Sprintf("rollback to %d: the rollout failed", revision)
+	a.ServerSideApply, a.ForceConflicts, a.DisableHooks = "true", true, true
+	a.Timeout, a.WaitStrategy = helmTimeout, helmkube.StatusWatcherStrategy
+	return a.Run(name)
+}
+
 // uninstall removes the release and its history. It does not wait for the objects to be gone.
 func (h *helm) uninstall(name string) error {
 	a := action.NewUninstall(h.configuration(waiter{}))

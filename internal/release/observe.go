@@ -70,6 +70,7 @@ type Installed struct {
 	Status    string    // of the last one, as Helm has it
 	Digest    string    // chart digest of the last one
 	Updated   time.Time // when the last one was deployed
+	Deployed  int       // the last revision that was rolled out whole, 0 when there is none
 	Manifest  string    // of the deployed revision, else of the last one
 	DependsOn []string  // services, as the last revision says
 
@@ -186,6 +187,9 @@ func installed(revisions []*helmrelease.Release, project string) map[string]Inst
 		if rel.Info.Status == helmstatus.StatusDeployed || !deployed[key] {
 			in.Manifest = rel.Manifest
 			deployed[key] = rel.Info.Status == helmstatus.StatusDeployed
+		}
+		if rel.Info.Status == helmstatus.StatusDeployed {
+			in.Deployed = rel.Version
 		}
 		found[key] = in
 	}

@@ -41,9 +41,10 @@ type Step struct {
 	job     *batchv1.Job
 	release string // to uninstall
 	prune   []Ref
-	replace []Ref // objects of the release that must be deleted first, since they cannot be changed
-	clean   bool  // broken pods of the last attempt must be deleted first
-	again   bool  // the objects are as they were: restart the pods
+	replace []Ref    // objects of the release that must be deleted first, since they cannot be changed
+	clean   bool     // broken pods of the last attempt must be deleted first
+	back    takeBack // what to return to when the rollout fails
+	again   bool     // the objects are as they were: restart the pods
 }
 
 // Plan is the steps that bring a project from what is observed to what is wanted, in an order in which they can be

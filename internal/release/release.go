@@ -52,6 +52,7 @@ type Unit struct {
 	Migrations []*batchv1.Job   // run to completion, in order, before the rollout; the name holds the content's hash
 	Objects    []runtime.Object // what the chart holds, to compare with and to wait for
 	DependsOn  []Dependency
+	TakeBack   bool // a rollout that fails is rolled back to the deployed revision (update_config.failure_action: rollback)
 }
 
 // Wanted is a project as it should be.
