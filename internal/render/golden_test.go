@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/txtar"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -86,40 +85,23 @@ func renderCase(t *testing.T, archive *txtar.Archive) string {
 
 func renderDir(t *testing.T, dir string) string {
 	t.Helper()
+	// A case is for Perch's own node, but with a file named elsewhere.
+	_, err := os.Stat(filepath.Join(dir, "elsewhere"))
+	embedded := os.IsNotExist(err)
 	project, err := compose.Load(t.Context(), compose.Options{
 		WorkingDir: dir, ProjectName: "demo", Environment: map[string]string{"FROM_ENVIRONMENT": "from the environment\n"},
+		Embedded: embedded,
 	})
 	if err != nil {
 		t.Fatalf("load: %v", err)
 	}
-	target := render.Target{Namespace: project.Namespace, LoadBalancer: true}
+	target := render.Target{Namespace: project.Namespace, Embedded: embedded, LoadBalancer: embedded}
 	out, err := render.Objects(project, images(t, dir), target)
 	if err != nil {
 		t.Fatalf("objects: %v", err)
 	}
-	return text(t, project, out)
-}
-
-// images reads lines of "key ref port…".
-func images(t *testing.T, dir string) map[string]render.Image {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(dir, "images"))
-	if os.IsNotExist(err) {
-		return nil
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]render.Image{}
-	for line := range strings.Lines(string(data)) {
-		words := strings.Fields(line)
-		image := render.Image{Ref: words[1], Config: &ocispec.ImageConfig{ExposedPorts: map[string]struct{}{}}}
-		for _, port := range words[2:] {
-			image.Config.ExposedPorts[port] = struct{}{}
-		}
-		all[words[0]] = image
-	}
-	return all
+	checkLevels(t, project, out)
+	return strings.ReplaceAll(text(t, project, out), dir, "/project")
 }
 
 func text(t *testing.T, project *compose.Project, out render.Output) string {
@@ -136,6 +118,9 @@ func text(t *testing.T, project *compose.Project, out render.Output) string {
 	}
 	for _, w := range project.Warnings {
 		fmt.Fprintf(&b, "# warning: %s\n", w.String())
+	}
+	for _, n := range out.Notes {
+		fmt.Fprintf(&b, "# note: %s: %s\n", n.Path, n.Text)
 	}
 	write("volumes", out.Volumes)
 	for _, u := range out.Units {

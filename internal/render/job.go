@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/compose-spec/compose-go/v2/types"
 	batchv1 "k8s.io/api/batch/v1"
@@ -25,7 +26,9 @@ func (w workload) hookRun(i int, hook types.PreStartHook) runs {
 		}
 	}
 	return runs{
-		of: w.service.Name, container: fmt.Sprintf("pre-start-%d", i), spec: spec, image: image, extension: w.extension,
+		of: w.service.Name, path: fmt.Sprintf("services.%s.pre_start[%d]", w.service.Name, i),
+		container: fmt.Sprintf("pre-start-%d", i), scratch: fmt.Sprintf("pre-start-%d-", i),
+		spec: spec, image: image, extension: w.extension, resources: w.containerResources(spec),
 	}
 }
 
@@ -52,7 +55,9 @@ func (w workload) migration(i int, hook types.PreStartHook) (*batchv1.Job, []run
 	if err != nil {
 		return nil, nil, err
 	}
-	parts.spec.Containers[0].Resources = containerResources(r.spec)
+	if w.policies {
+		w.networkLabels(&parts.meta, w.networksOf(hook.ContainerSpec))
+	}
 	identity := []any{r.image.Ref, r.spec.Command, r.spec.Entrypoint, r.spec.User}
 	name := compose.NameWithin(fmt.Sprintf("%s-pre-start-%d", w.name, i), 52) + "-" + hash10(identity)
 	return w.newJob(name, w.service.Name, "migration", parts), parts.config, nil
@@ -67,6 +72,7 @@ func (b *builder) newJob(name, of, component string, parts podParts) *batchv1.Jo
 	// A Service selects its pods by name and instance, and must not send requests to a job.
 	template.Labels[labelName] = compose.NameWithin(compose.Name(of)+"-"+component, 63)
 	meta.Labels[labelName] = template.Labels[labelName]
+	maps.Copy(template.Labels, parts.meta.Labels)
 	return &batchv1.Job{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
 		ObjectMeta: meta,
@@ -84,12 +90,16 @@ func (w workload) initContainers(parts *podParts) error {
 			continue
 		}
 		r := w.hookRun(i, hook)
-		m, err := w.mounts(r.of, r.spec)
+		if b := w.builder; b.hostOf(w.service.Name) != w.service.Name {
+			r.container = compose.NameWithin(w.name+"-"+r.container, 63)
+			r.scratch = r.container + "-"
+		}
+		m, err := w.mounts(r)
 		if err != nil {
 			return fmt.Errorf("pre_start %d: %w", i, err)
 		}
-		c, config := w.container(r, prefixed(&m, parts.spec.Volumes, fmt.Sprintf("pre-start-%d-", i)))
-		c.Resources = containerResources(r.spec)
+		m = prefixed(m, parts.spec.Volumes, r.container+"-")
+		c, config := w.container(r, m)
 		parts.spec.InitContainers = append(parts.spec.InitContainers, c)
 		parts.spec.Volumes = append(parts.spec.Volumes, m.volumes...)
 		parts.config = append(append(parts.config, config...), m.config...)
@@ -97,49 +107,20 @@ func (w workload) initContainers(parts *podParts) error {
 	return nil
 }
 
-// prefixed leaves in m only the volumes that the pod does not have yet, and renames those whose name is taken by another.
-func prefixed(m *mounts, there []corev1.Volume, prefix string) mounts {
-	var fresh []corev1.Volume
-	for _, v := range m.volumes {
-		switch known := volumeNamed(there, v.Name); {
-		case known == nil:
-			fresh = append(fresh, v)
-		case hash10(*known) == hash10(v): // the same volume: share it
-		default:
-			old := v.Name
-			v.Name = prefix + old
-			for i := range m.mounts {
-				if m.mounts[i].Name == old {
-					m.mounts[i].Name = v.Name
-				}
-			}
-			fresh = append(fresh, v)
-		}
-	}
-	m.volumes = fresh
-	return *m
-}
-
-func volumeNamed(all []corev1.Volume, name string) *corev1.Volume {
-	for i := range all {
-		if all[i].Name == name {
-			return &all[i]
-		}
-	}
-	return nil
-}
-
 // job makes what a job of the project becomes: a Job to be run by hand, and a unit of CronJobs when it has a schedule.
 func (b *builder) job(j types.JobConfig, out *Output) error {
 	r := runs{
-		of: j.Name, container: compose.Name(j.Name), spec: j.ContainerSpec, image: b.image("job/"+j.Name, j.ContainerSpec),
-		extension: b.project.JobExtensions[j.Name], tty: j.Tty, stdin: j.StdinOpen,
+		of: j.Name, path: "jobs." + j.Name, container: compose.Name(j.Name), spec: j.ContainerSpec,
+		image: b.image("job/"+j.Name, j.ContainerSpec), extension: b.project.JobExtensions[j.Name],
+		resources: b.containerResources(j.ContainerSpec), tty: j.Tty, stdin: j.StdinOpen,
 	}
 	parts, err := b.pod(r)
 	if err != nil {
 		return err
 	}
-	parts.spec.Containers[0].Resources = containerResources(r.spec)
+	if b.policies {
+		b.networkLabels(&parts.meta, b.networksOf(j.ContainerSpec))
+	}
 	config := unique(parts.config)
 	job := b.newJob(compose.NameWithin(j.Name, 52), j.Name, "job", parts)
 	putLabels(&job.Spec.Template.ObjectMeta, j.Labels)
@@ -154,14 +135,21 @@ func (b *builder) job(j types.JobConfig, out *Output) error {
 		Service:   j.Name,
 		Release:   compose.NameWithin(b.project.Namespace+"-"+compose.Name(j.Name), longestRelease),
 		Config:    config,
-		DependsOn: b.dependencies(j.DependsOn),
+		DependsOn: b.dependencies(j.Name, j.DependsOn),
 	}
 	for i, schedule := range j.Triggers.Schedule {
 		unit.Objects = append(unit.Objects, b.cronJob(i, j.Name, schedule, job))
 	}
+	if b.policies {
+		unit.Objects = append(unit.Objects, b.jobPolicy(j, job))
+	}
+	sortObjects(unit.Objects)
 	out.Units = append(out.Units, unit)
 	return nil
 }
+
+// catchUp is for how many seconds a run that was missed, or that waits for the one before it, is still started, once.
+const catchUp = 24 * 60 * 60
 
 // longestCronJob leaves room for what the controller appends to the names of Jobs.
 const longestCronJob = 52
@@ -177,9 +165,12 @@ func (b *builder) cronJob(i int, of string, schedule types.ScheduleConfig, job *
 		TypeMeta:   metav1.TypeMeta{APIVersion: "batch/v1", Kind: "CronJob"},
 		ObjectMeta: meta,
 		Spec: batchv1.CronJobSpec{
-			Schedule:          schedule.Cron,
-			ConcurrencyPolicy: batchv1.ForbidConcurrent,
-			JobTemplate:       batchv1.JobTemplateSpec{Spec: job.Spec},
+			Schedule:                   schedule.Cron,
+			ConcurrencyPolicy:          batchv1.ForbidConcurrent,
+			StartingDeadlineSeconds:    new(int64(catchUp)),
+			SuccessfulJobsHistoryLimit: new(int32(3)),
+			FailedJobsHistoryLimit:     new(int32(3)),
+			JobTemplate:                batchv1.JobTemplateSpec{Spec: job.Spec},
 		},
 	}
 	if schedule.Timezone != "" {

@@ -32,56 +32,87 @@ const longestRelease = 53
 // compose.Load returned, so it is not checked again; an error means that a value in it cannot be written in Kubernetes.
 func Objects(p *compose.Project, images map[string]Image, t Target) (Output, error) {
 	b := &builder{project: p, images: images, target: t}
+	b.expand()
+	b.policies = b.isolates()
 	out := Output{Volumes: b.claims(), Jobs: map[string]*batchv1.Job{}, JobUse: map[string][]runtime.Object{}}
-	for _, name := range slices.Sorted(maps.Keys(p.Project.Services)) {
-		unit, err := b.unit(p.Project.Services[name])
+	for _, name := range sortedKeys(b.services) {
+		if b.hostOf(name) != name {
+			continue // a container in the pod of another
+		}
+		unit, err := b.unit(b.workloadOf(name))
 		if err != nil {
 			return Output{}, fmt.Errorf("service %q: %w", name, err)
 		}
 		out.Units = append(out.Units, unit)
 	}
-	for _, name := range slices.Sorted(maps.Keys(p.Jobs)) {
+	for _, name := range sortedKeys(p.Jobs) {
 		if err := b.job(p.Jobs[name], &out); err != nil {
 			return Output{}, fmt.Errorf("job %q: %w", name, err)
 		}
 	}
 	slices.SortStableFunc(out.Units, func(a, b Unit) int { return cmp.Compare(a.Service, b.Service) })
+	out.Notes = b.sortedNotes()
 	return out, nil
 }
 
 // builder holds what all objects of one project are made from.
 type builder struct {
-	project *compose.Project
-	images  map[string]Image
-	target  Target
+	project  *compose.Project
+	images   map[string]Image
+	target   Target
+	services map[string]types.ServiceConfig // those of the project, with the volumes of volumes_from
+	owners   map[string]map[string]string   // by service and path: whose anonymous volume is there
+	policies bool                           // networks are kept apart by NetworkPolicies
+	notes    []Note
 }
 
-// unit makes everything that one service becomes.
-func (b *builder) unit(s types.ServiceConfig) (Unit, error) {
-	x := b.project.Services[s.Name]
-	w := workload{builder: b, service: s, extension: x, name: compose.Name(s.Name), image: b.image(s.Name, s.ContainerSpec)}
+// workloadOf is a service with those that run in its pod.
+func (b *builder) workloadOf(name string) workload {
+	w := b.part(name)
+	for _, other := range b.sidecarsOf(name) {
+		part := b.part(other)
+		part.ports = slices.DeleteFunc(part.ports, func(p containerPort) bool { return hasPort(w.allPorts(), p) })
+		w.sidecars = append(w.sidecars, part)
+	}
+	return w
+}
+
+// part is one service by itself.
+func (b *builder) part(name string) workload {
+	s := b.services[name]
+	w := workload{builder: b, service: s, extension: b.project.Services[name], name: compose.Name(name), image: b.image(name, s.ContainerSpec)}
 	w.ports = w.servicePorts()
+	return w
+}
+
+// unit makes everything that one service becomes, with those in its pod.
+func (b *builder) unit(w workload) (Unit, error) {
 	unit := Unit{
-		Service:   s.Name,
+		Service:   w.service.Name,
 		Release:   compose.NameWithin(b.project.Namespace+"-"+w.name, longestRelease),
-		DependsOn: b.dependencies(s.DependsOn),
+		DependsOn: b.dependencies(w.service.Name, w.dependsOn()...),
 		Published: w.published(),
+	}
+	if d := w.service.Deploy; d != nil && d.UpdateConfig != nil {
+		unit.OnFailure = d.UpdateConfig.FailureAction
 	}
 	main, err := w.pod()
 	if err != nil {
 		return Unit{}, err
 	}
 	config := main.config
-	for i, hook := range s.PreStart {
-		if hook.PerReplica {
-			continue // an init container, made by pod
+	for _, part := range w.parts() {
+		for i, hook := range part.service.PreStart {
+			if hook.PerReplica {
+				continue // an init container, made by pod
+			}
+			job, used, err := part.migration(i, hook)
+			if err != nil {
+				return Unit{}, fmt.Errorf("pre_start %d: %w", i, err)
+			}
+			unit.Migrations = append(unit.Migrations, job)
+			config = append(config, used...)
 		}
-		job, used, err := w.migration(i, hook)
-		if err != nil {
-			return Unit{}, fmt.Errorf("pre_start %d: %w", i, err)
-		}
-		unit.Migrations = append(unit.Migrations, job)
-		config = append(config, used...)
 	}
 	unit.Config = unique(config)
 	unit.Objects = w.objects(main)
@@ -89,15 +120,28 @@ func (b *builder) unit(s types.ServiceConfig) (Unit, error) {
 	return unit, nil
 }
 
-// dependencies are the services that one waits for, without those that a profile left out.
-func (b *builder) dependencies(on types.DependsOnConfig) []Dependency {
-	var all []Dependency
-	for _, name := range slices.Sorted(maps.Keys(on)) {
-		if _, there := b.project.Project.Services[name]; !there {
-			continue
+// dependencies are the services whose pods one waits for, without those that a profile left out and without its own. Of
+// two that are in one pod, the stricter condition counts.
+func (b *builder) dependencies(of string, lists ...types.DependsOnConfig) []Dependency {
+	strict := []string{types.ServiceConditionStarted, types.ServiceConditionHealthy, types.ServiceConditionCompletedSuccessfully}
+	found := map[string]Dependency{}
+	for _, on := range lists {
+		for _, name := range slices.Sorted(maps.Keys(on)) {
+			host := b.hostOf(name)
+			if !b.known(name) || host == of {
+				continue
+			}
+			d := found[host]
+			if slices.Index(strict, on[name].Condition) >= slices.Index(strict, d.Condition) {
+				d.Condition = on[name].Condition
+			}
+			d.Service, d.Required, d.Restart = host, d.Required || on[name].Required, d.Restart || on[name].Restart
+			found[host] = d
 		}
-		d := on[name]
-		all = append(all, Dependency{Service: name, Condition: d.Condition, Required: d.Required, Restart: d.Restart})
+	}
+	var all []Dependency
+	for _, name := range sortedKeys(found) {
+		all = append(all, found[name])
 	}
 	return all
 }

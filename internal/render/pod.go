@@ -2,12 +2,12 @@ package render
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/perch-k8s/perch/internal/compose"
@@ -22,60 +22,121 @@ const defaultGrace = 10 * time.Second
 // podParts is a pod and the config objects that it reads.
 type podParts struct {
 	spec   corev1.PodSpec
+	meta   metav1.ObjectMeta // labels on top of those that every pod has
 	config []runtime.Object
 }
 
 // runs is one container to be: a service, a pre_start hook or a job.
 type runs struct {
 	of        string // Compose's name of the service or job
+	path      string // in the Compose file, as services.web
 	container string // name of the container
+	scratch   string // what the names of volumes that no other container of the pod sees begin with
 	spec      types.ContainerSpec
 	image     Image
 	extension compose.ServiceExtension
+	ports     []containerPort
+	resources corev1.ResourceRequirements
 	tty       bool
 	stdin     bool
 }
 
-// pod makes the pod of something that runs one container, without ports and probes.
-func (b *builder) pod(r runs) (podParts, error) {
-	m, err := b.mounts(r.of, r.spec)
-	if err != nil {
-		return podParts{}, err
+// pod makes the pod of what runs together, without probes. The first one is the main container: what a pod has once is
+// its word, as far as the others have no part in it.
+func (b *builder) pod(all ...runs) (podParts, error) {
+	var parts podParts
+	var volumes mounts
+	for i, r := range all {
+		m, err := b.mounts(r)
+		if err != nil {
+			return podParts{}, err
+		}
+		if i > 0 {
+			m = prefixed(m, parts.spec.Volumes, r.container+"-")
+		}
+		c, config := b.container(r, m)
+		parts.spec.Containers = append(parts.spec.Containers, c)
+		parts.spec.Volumes = append(parts.spec.Volumes, m.volumes...)
+		parts.config = append(append(parts.config, config...), m.config...)
+		if fill, ok := b.filler(r, m, c); ok {
+			parts.spec.InitContainers = append(parts.spec.InitContainers, fill)
+		}
+		volumes.claims = volumes.claims || m.claims
 	}
-	container, config := b.container(r, m)
-	parts := podParts{config: append(config, m.config...)}
-	parts.spec = corev1.PodSpec{
-		Containers:                    []corev1.Container{container},
-		Volumes:                       m.volumes,
-		AutomountServiceAccountToken:  new(false),
-		EnableServiceLinks:            new(false), // POSTGRES_PORT=tcp://… would break images that read such a variable
-		TerminationGracePeriodSeconds: new(seconds(grace(r.spec))),
-		SecurityContext:               podSecurity(r.spec, m),
-		HostAliases:                   hostAliases(r.spec.ExtraHosts),
-		Hostname:                      hostname(r.spec.Hostname),
-		DNSConfig:                     dnsConfig(r.spec),
-		NodeSelector:                  nodeSelector(r.spec.Platform),
-	}
+	main := all[0].spec
+	s := &parts.spec
+	s.AutomountServiceAccountToken = new(false)
+	s.EnableServiceLinks = new(false) // POSTGRES_PORT=tcp://… would break images that read such a variable
+	s.TerminationGracePeriodSeconds = new(longestGrace(all))
+	s.SecurityContext = podSecurity(all, volumes)
+	s.HostAliases = hostAliases(all)
+	s.DNSConfig = dnsConfig(main)
+	s.NodeSelector = nodeSelector(main.Platform)
+	s.RuntimeClassName = runtimeClass(main.Runtime)
+	host(s, all)
 	return parts, nil
 }
 
 func (b *builder) container(r runs, m mounts) (corev1.Container, []runtime.Object) {
 	from, config := b.environment(r.of, r.spec.Environment, r.extension.Secrets)
+	command, args := b.command(r)
 	c := corev1.Container{
 		Name:            r.container,
 		Image:           r.image.Ref,
 		ImagePullPolicy: pullPolicy(r.spec.PullPolicy),
-		Command:         escapeAll(r.spec.Entrypoint),
-		Args:            escapeAll(r.spec.Command),
+		Command:         escapeAll(command),
+		Args:            escapeAll(args),
 		WorkingDir:      r.spec.WorkingDir,
 		EnvFrom:         from,
 		Env:             downward(r.extension.Downward),
 		VolumeMounts:    m.mounts,
-		SecurityContext: containerSecurity(r.spec),
+		SecurityContext: b.containerSecurity(r),
+		Resources:       r.resources,
 		TTY:             r.tty,
 		Stdin:           r.stdin,
 	}
+	for _, p := range r.ports {
+		c.Ports = append(c.Ports, corev1.ContainerPort{Name: p.name, ContainerPort: p.port, Protocol: p.protocol})
+	}
+	b.noteImage(r)
 	return c, config
+}
+
+// command is entrypoint: and command: as Kubernetes has them. They mean the same there: an entrypoint drops the image's
+// CMD, a command keeps its ENTRYPOINT. Only an empty one, which resets the image's own, must be written out with the
+// other half of what the image says.
+func (b *builder) command(r runs) (command, args []string) {
+	c := r.spec
+	switch {
+	case empty(c.Entrypoint):
+		if len(c.Command) > 0 {
+			return c.Command, nil
+		}
+		if r.image.Config == nil || len(r.image.Config.Cmd) == 0 {
+			b.note(r, "entrypoint", "the image's ENTRYPOINT stays: its CMD, which would run instead, is empty or not known")
+			return nil, nil
+		}
+		return r.image.Config.Cmd, nil
+	case empty(c.Command) && c.Entrypoint == nil:
+		if r.image.Config == nil || len(r.image.Config.Entrypoint) == 0 {
+			b.note(r, "command", "the image's CMD stays: its ENTRYPOINT, which would run alone, is empty or not known")
+			return nil, nil
+		}
+		return r.image.Config.Entrypoint, nil
+	}
+	return c.Entrypoint, c.Command
+}
+
+// empty tells whether the file says [] or "": no words, or one that is none.
+func empty(words types.ShellCommand) bool {
+	return words != nil && (len(words) == 0 || (len(words) == 1 && words[0] == ""))
+}
+
+// noteImage says that an image could not be looked into, and so what the pod may lack.
+func (b *builder) noteImage(r runs) {
+	if r.image.Config == nil {
+		b.note(r, "image", "what the image says of itself (EXPOSE, USER, HEALTHCHECK, VOLUME) is not known")
+	}
 }
 
 func grace(c types.ContainerSpec) time.Duration {
@@ -83,6 +144,14 @@ func grace(c types.ContainerSpec) time.Duration {
 		return defaultGrace
 	}
 	return time.Duration(*c.StopGracePeriod)
+}
+
+func longestGrace(all []runs) int64 {
+	longest := time.Duration(0)
+	for _, r := range all {
+		longest = max(longest, grace(r.spec))
+	}
+	return seconds(longest)
 }
 
 // seconds is d in whole seconds, rounded up.
@@ -124,118 +193,61 @@ func pullPolicy(compose string) corev1.PullPolicy {
 	return corev1.PullIfNotPresent
 }
 
-func podSecurity(c types.ContainerSpec, m mounts) *corev1.PodSecurityContext {
-	security := &corev1.PodSecurityContext{
-		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+// host is what a pod shares with its node, and its containers with each other.
+func host(s *corev1.PodSpec, all []runs) {
+	main := all[0].spec
+	s.HostNetwork = main.NetworkMode == "host"
+	if s.HostNetwork {
+		s.DNSPolicy = corev1.DNSClusterFirstWithHostNet
 	}
-	if slices.ContainsFunc(c.SecurityOpt, func(o string) bool { return option(o, "seccomp") == "unconfined" }) {
-		security.SeccompProfile.Type = corev1.SeccompProfileTypeUnconfined
+	share := false
+	for _, r := range all {
+		s.HostPID = s.HostPID || r.spec.Pid == "host"
+		s.HostIPC = s.HostIPC || r.spec.Ipc == "host"
+		// The first process of the pod reaps, as the one that init: true puts before the container's own.
+		share = share || (r.spec.Init != nil && *r.spec.Init) || strings.HasPrefix(r.spec.Pid, types.ServicePrefix)
 	}
-	for _, group := range c.GroupAdd {
-		if id, err := strconv.ParseInt(group, 10, 64); err == nil {
-			security.SupplementalGroups = append(security.SupplementalGroups, id)
-		}
+	if share && !s.HostPID {
+		s.ShareProcessNamespace = new(true)
 	}
-	uid, gid := userIDs(c.User)
-	if m.claims && uid != nil && *uid != 0 {
-		// Else a fresh volume belongs to root, and a process that is not root cannot write to it.
-		if gid == nil {
-			gid = uid
-		}
-		security.FSGroup = gid
-		security.FSGroupChangePolicy = new(corev1.FSGroupChangeOnRootMismatch)
-	}
-	return security
+	setHostname(s, main)
 }
 
-// option is the value of "name:value" or "name=value", "" for another name.
-func option(text, name string) string {
-	rest, ok := strings.CutPrefix(text, name)
-	if !ok || rest == "" || (rest[0] != ':' && rest[0] != '=') {
-		return ""
+// setHostname carries hostname and domainname: a label as the pod's own, which DNS knows too; more than a label overrides
+// what the container sees. Kubernetes 1.35 and later know that.
+func setHostname(s *corev1.PodSpec, c types.ContainerSpec) {
+	name := c.Hostname
+	if c.DomainName != "" && name != "" && !strings.HasSuffix(name, "."+c.DomainName) {
+		name += "." + c.DomainName
 	}
-	return rest[1:]
+	switch {
+	case name == "" || s.HostNetwork:
+	case compose.Name(name) == name:
+		s.Hostname = name
+	case len(name) <= 64 && !slices.ContainsFunc(strings.Split(name, "."), func(label string) bool {
+		return label == "" || strings.Trim(label, "0123456789abcdefghijklmnopqrstuvwxyz-") != "" || strings.Trim(label, "-") != label
+	}):
+		s.HostnameOverride = &name
+	}
 }
 
-func containerSecurity(c types.ContainerSpec) *corev1.SecurityContext {
-	security := &corev1.SecurityContext{AllowPrivilegeEscalation: new(asksForMore(c))}
-	if c.Privileged {
-		security.Privileged = new(true)
-	}
-	if c.ReadOnly {
-		security.ReadOnlyRootFilesystem = new(true)
-	}
-	if len(c.CapAdd)+len(c.CapDrop) > 0 {
-		security.Capabilities = &corev1.Capabilities{Add: capabilities(c.CapAdd), Drop: capabilities(c.CapDrop)}
-	}
-	security.RunAsUser, security.RunAsGroup = userIDs(c.User)
-	return security
-}
-
-// asksForMore tells whether the file needs what no_new_privs would take away. The API server refuses false together with
-// privileged and with CAP_SYS_ADMIN.
-func asksForMore(c types.ContainerSpec) bool {
-	if c.Privileged || slices.ContainsFunc(c.SecurityOpt, func(o string) bool { return option(o, "no-new-privileges") == "false" }) {
-		return true
-	}
-	added := capabilities(c.CapAdd)
-	return slices.Contains(added, "SYS_ADMIN") || slices.Contains(added, "ALL")
-}
-
-func capabilities(names []string) []corev1.Capability {
-	var all []corev1.Capability
-	for _, name := range names {
-		all = append(all, corev1.Capability(strings.TrimPrefix(strings.ToUpper(name), "CAP_")))
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-// userIDs reads user: 1000 or 1000:1000. root is 0; other names were refused by package compose.
-func userIDs(user string) (uid, gid *int64) {
-	name, group, grouped := strings.Cut(user, ":")
-	number := func(s string) *int64 {
-		if s == "root" {
-			return new(int64(0))
-		}
-		if id, err := strconv.ParseInt(s, 10, 64); err == nil {
-			return new(id)
-		}
-		return nil
-	}
-	if name != "" {
-		uid = number(name)
-	}
-	if grouped {
-		gid = number(group)
-	}
-	return uid, gid
-}
-
-func hostAliases(hosts types.HostsList) []corev1.HostAlias {
+func hostAliases(all []runs) []corev1.HostAlias {
 	names := map[string][]string{}
-	for name, ips := range hosts {
-		for _, ip := range ips {
-			if ip != "host-gateway" { // there is no such address here; package compose warned of it
-				names[ip] = append(names[ip], name)
+	for _, r := range all {
+		for name, ips := range r.spec.ExtraHosts {
+			for _, ip := range ips {
+				if ip != "host-gateway" && !slices.Contains(names[ip], name) { // there is no such address here; package compose warned of it
+					names[ip] = append(names[ip], name)
+				}
 			}
 		}
 	}
-	var all []corev1.HostAlias
+	var aliases []corev1.HostAlias
 	for _, ip := range sortedKeys(names) {
 		slices.Sort(names[ip])
-		all = append(all, corev1.HostAlias{IP: strings.Trim(ip, "[]"), Hostnames: names[ip]})
+		aliases = append(aliases, corev1.HostAlias{IP: strings.Trim(ip, "[]"), Hostnames: names[ip]})
 	}
-	return all
-}
-
-// hostname is a label of at most 63 characters, or nothing.
-func hostname(name string) string {
-	name, _, _ = strings.Cut(name, ".")
-	if name == "" || compose.Name(name) != name {
-		return ""
-	}
-	return name
+	return aliases
 }
 
 func dnsConfig(c types.ContainerSpec) *corev1.PodDNSConfig {
@@ -254,8 +266,9 @@ func dnsConfig(c types.ContainerSpec) *corev1.PodDNSConfig {
 	return d
 }
 
+// nodeSelector is the platform of an image as labels of nodes. Images of WebAssembly run on any: their runtime: matters.
 func nodeSelector(platform string) map[string]string {
-	if platform == "" {
+	if platform == "" || strings.HasPrefix(platform, "wasi") {
 		return nil
 	}
 	parts := strings.Split(platform, "/")
@@ -264,4 +277,12 @@ func nodeSelector(platform string) map[string]string {
 		selector[corev1.LabelArchStable] = parts[1]
 	}
 	return selector
+}
+
+// runtimeClass is the RuntimeClass that must be there for a runtime other than the default.
+func runtimeClass(runtime string) *string {
+	if runtime == "" || runtime == "runc" || runtime == "io.containerd.runc.v2" {
+		return nil
+	}
+	return new(compose.Name(runtime))
 }

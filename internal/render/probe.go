@@ -1,6 +1,8 @@
 package render
 
 import (
+	"cmp"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -27,9 +29,12 @@ const (
 	probeTimeout  = 5 * time.Second
 )
 
-// patience is the least time that a container has to become ready for the first time. Compose calls a container that
-// takes longer unhealthy and leaves it; a startup probe would restart it, so that comes late.
+// patience is how long a container has to start when x-perch.startup says nothing of it.
 const patience = 5 * time.Minute
+
+// never is a threshold that no probe reaches in the life of a container. Compose calls a container that does not become
+// healthy unhealthy and leaves it running; a startup probe that failed would have it restarted.
+const never = math.MaxInt32
 
 // check is one probe before it is written down.
 type check struct {
@@ -54,11 +59,9 @@ func (c check) probe() *corev1.Probe {
 // startup asks the same thing every second until it is true for the first time. Without it, a service would be ready
 // only at the second readiness probe, an interval later.
 func (c check) startup() *corev1.Probe {
-	every := time.Duration(atLeastOne(c.startEvery)) * time.Second
-	wait := max(c.startPeriod+time.Duration(max(c.retries, 1))*c.interval, patience)
 	p := c.probe()
-	p.PeriodSeconds = atLeastOne(every)
-	p.FailureThreshold = int32(min((wait+every-1)/every, 1<<20)) //nolint:gosec // bounded
+	p.PeriodSeconds = atLeastOne(c.startEvery)
+	p.FailureThreshold = never
 	return p
 }
 
@@ -97,13 +100,12 @@ func (w workload) readiness() (check, bool) {
 	if x := w.extension.Readiness; x != nil {
 		return w.fromExtension(*x), true
 	}
-	if h := w.service.HealthCheck; h != nil {
-		if h.Disable || (len(h.Test) > 0 && h.Test[0] == "NONE") {
-			return check{}, false
-		}
-		if len(h.Test) > 1 {
-			return w.fromHealthCheck(*h), true
-		}
+	h, off := w.health()
+	switch {
+	case off:
+		return check{}, false
+	case len(h.Test) > 1:
+		return w.fromHealthCheck(h), true
 	}
 	port, ok := w.firstPort()
 	if !ok {
@@ -117,6 +119,29 @@ func (w workload) readiness() (check, bool) {
 		startEvery: time.Second,
 	}, true
 }
+
+// health is the health check of the file, completed by the image's own as Docker does it: key by key. off tells that it
+// is switched off.
+func (w workload) health() (h types.HealthCheckConfig, off bool) {
+	if w.service.HealthCheck != nil {
+		h = *w.service.HealthCheck
+	}
+	if h.Disable || none(h.Test) {
+		return h, true
+	}
+	own := w.image.Health
+	if own == nil {
+		return h, false
+	}
+	if len(h.Test) == 0 {
+		h.Test = own.Test
+	}
+	h.Interval, h.Timeout, h.Retries = cmp.Or(h.Interval, own.Interval), cmp.Or(h.Timeout, own.Timeout), cmp.Or(h.Retries, own.Retries)
+	h.StartPeriod, h.StartInterval = cmp.Or(h.StartPeriod, own.StartPeriod), cmp.Or(h.StartInterval, own.StartInterval)
+	return h, none(h.Test)
+}
+
+func none(test types.HealthCheckTest) bool { return len(test) > 0 && test[0] == "NONE" }
 
 // firstPort is the TCP port to ask when nothing else is known. An image may expose more ports than it listens on, so
 // its word alone counts only when it is a single port.

@@ -65,6 +65,7 @@ type Unit struct {
 	Objects    []runtime.Object // the Helm release
 	DependsOn  []Dependency     // sorted by Service
 	Published  []Port           // ports that answer on the host
+	OnFailure  string           // update_config.failure_action: "", pause, continue or rollback
 }
 
 // Dependency is one depends_on entry.

@@ -1,44 +1,94 @@
 package render
 
 import (
+	"cmp"
 	"math"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/go-units"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/perch-k8s/perch/internal/compose"
 )
 
-// resources are the limits and requests of a service: those of deploy.resources, else cpus, mem_limit and
-// mem_reservation.
-func resources(s types.ServiceConfig) corev1.ResourceRequirements {
-	cpu, memory := float64(s.CPUS), int64(s.MemLimit)
-	reservedCPU, reservedMemory := 0.0, int64(s.MemReservation)
-	if s.Deploy != nil {
-		if l := s.Deploy.Resources.Limits; l != nil {
-			cpu, memory = or(float64(l.NanoCPUs), cpu), or(int64(l.MemoryBytes), memory)
+// amounts are what a container may use and what is set aside for it.
+type amounts struct {
+	cpu, reservedCPU       float64 // in cores; 0: not said
+	memory, reservedMemory int64   // in bytes; 0: not said
+	storage                int64
+	devices                map[corev1.ResourceName]int64
+}
+
+// resources are the limits and requests of a service: those of deploy.resources, else those of the container.
+func (w workload) resources() corev1.ResourceRequirements {
+	a := containerAmounts(w.service.ContainerSpec)
+	if d := w.service.Deploy; d != nil {
+		if l := d.Resources.Limits; l != nil {
+			a.cpu, a.memory = cmp.Or(float64(l.NanoCPUs), a.cpu), cmp.Or(int64(l.MemoryBytes), a.memory)
 		}
-		if r := s.Deploy.Resources.Reservations; r != nil {
-			reservedCPU, reservedMemory = or(float64(r.NanoCPUs), reservedCPU), or(int64(r.MemoryBytes), reservedMemory)
+		if r := d.Resources.Reservations; r != nil {
+			a.reservedCPU, a.reservedMemory = cmp.Or(float64(r.NanoCPUs), a.reservedCPU), cmp.Or(int64(r.MemoryBytes), a.reservedMemory)
+			a.gpus(r.Devices)
+			a.generic(r.GenericResources)
 		}
 	}
-	return requirements(cpu, reservedCPU, memory, reservedMemory)
+	return a.requirements()
 }
 
 // containerResources are those of what is no service: a hook or a job.
-func containerResources(c types.ContainerSpec) corev1.ResourceRequirements {
-	return requirements(float64(c.CPUS), 0, int64(c.MemLimit), int64(c.MemReservation))
+func (b *builder) containerResources(c types.ContainerSpec) corev1.ResourceRequirements {
+	a := containerAmounts(c)
+	return a.requirements()
 }
 
-func or[N int64 | float64](first, second N) N {
-	if first != 0 {
-		return first
+// cpuPerShares is what 1024 cpu_shares, Docker's default weight, set aside. Shares are a weight against other containers,
+// as requests are; a whole core for each would not fit on the machine where Docker runs them all.
+const cpuPerShares = 0.1
+
+func containerAmounts(c types.ContainerSpec) amounts {
+	a := amounts{cpu: float64(c.CPUS), memory: int64(c.MemLimit), reservedMemory: int64(c.MemReservation), devices: map[corev1.ResourceName]int64{}}
+	if a.cpu == 0 && c.CPUQuota > 0 {
+		period := float64(cmp.Or(c.CPUPeriod, 100_000)) // the kernel's default, in microseconds
+		a.cpu = float64(c.CPUQuota) / period
 	}
-	return second
+	if a.cpu == 0 && c.CPUCount > 0 {
+		a.cpu = float64(c.CPUCount)
+	}
+	if c.CPUShares > 0 {
+		a.reservedCPU = float64(c.CPUShares) / 1024 * cpuPerShares
+		if a.cpu > 0 {
+			a.reservedCPU = min(a.reservedCPU, a.cpu)
+		}
+	}
+	if size, err := units.RAMInBytes(c.StorageOpt["size"]); err == nil && size > 0 {
+		a.storage = size
+	}
+	a.gpus(c.Gpus)
+	return a
+}
+
+// gpus are counted: which of them, and what they can do, is the device plugin's matter. Package compose has refused what no
+// plugin gives.
+func (a *amounts) gpus(devices []types.DeviceRequest) {
+	for _, d := range devices {
+		if name, count, err := compose.DeviceResource(d); err == nil {
+			a.devices[corev1.ResourceName(name)] = max(a.devices[corev1.ResourceName(name)], count)
+		}
+	}
+}
+
+func (a *amounts) generic(all []types.GenericResource) {
+	for _, g := range all {
+		if name, count, err := compose.GenericResource(g); err == nil {
+			a.devices[corev1.ResourceName(name)] = count
+		}
+	}
 }
 
 // requirements writes limits and requests. A limit without a reservation gets a request of 0: Kubernetes would else take
 // the limit for the request, and a limit of 4 CPUs could not be scheduled on a machine with 2, where Compose runs it.
-func requirements(cpu, reservedCPU float64, memory, reservedMemory int64) corev1.ResourceRequirements {
+func (a amounts) requirements() corev1.ResourceRequirements {
 	r := corev1.ResourceRequirements{}
 	limit := func(name corev1.ResourceName, value, reserved resource.Quantity) {
 		if !value.IsZero() {
@@ -54,8 +104,13 @@ func requirements(cpu, reservedCPU float64, memory, reservedMemory int64) corev1
 			r.Requests[name] = reserved
 		}
 	}
-	limit(corev1.ResourceCPU, cpus(cpu), cpus(reservedCPU))
-	limit(corev1.ResourceMemory, size(memory), size(reservedMemory))
+	limit(corev1.ResourceCPU, cpus(a.cpu), cpus(a.reservedCPU))
+	limit(corev1.ResourceMemory, size(a.memory), size(a.reservedMemory))
+	limit(corev1.ResourceEphemeralStorage, size(a.storage), size(a.storage/16)) // a quota in Docker: it sets little aside
+	for _, name := range sortedKeys(a.devices) {
+		count := *resource.NewQuantity(a.devices[name], resource.DecimalSI)
+		limit(name, count, count) // Kubernetes wants both the same
+	}
 	return r
 }
 

@@ -31,7 +31,7 @@ func (w workload) servicePorts() []containerPort {
 	var all []containerPort
 	add := func(p containerPort) {
 		for i, known := range all {
-			if known.port == p.port && known.protocol == p.protocol {
+			if samePort(known, p) {
 				if p.app != "" && known.app == "" {
 					all[i].app = p.app
 				}
@@ -56,6 +56,12 @@ func (w workload) servicePorts() []containerPort {
 		add(p)
 	}
 	return all
+}
+
+func samePort(a, b containerPort) bool { return a.port == b.port && a.protocol == b.protocol }
+
+func hasPort(all []containerPort, p containerPort) bool {
+	return slices.ContainsFunc(all, func(k containerPort) bool { return samePort(k, p) })
 }
 
 // portName is a name for a port that Kubernetes takes, "" when the given one is none.
@@ -116,17 +122,29 @@ func (i Image) exposed() []containerPort {
 	return all
 }
 
-// published are the ports that the file publishes on the host.
+// published are the ports that the file publishes on the host, for all containers of the pod. A container with the
+// network of its host publishes all that it listens on.
 func (w workload) published() []Port {
 	var all []Port
-	for _, p := range w.service.Ports {
-		first, _, _ := strings.Cut(p.Published, "-") // of a range of candidates the first is taken
-		if n, ok := number(first); ok && n > 0 {
-			proto := protocol(p.Protocol)
-			all = append(all, Port{
-				HostIP: p.HostIP, Published: n, Target: int32(p.Target), Protocol: string(proto), //nolint:gosec // a port
-				HTTP: proto == corev1.ProtocolTCP && w.likelyHTTP(p),
-			})
+	for _, part := range w.parts() {
+		if w.service.NetworkMode == "host" {
+			for _, p := range part.ports {
+				all = append(all, Port{
+					Published: p.port, Target: p.port, Protocol: string(p.protocol),
+					HTTP: p.protocol == corev1.ProtocolTCP && likelyHTTP(types.ServicePortConfig{Target: uint32(p.port), AppProtocol: p.app}), //nolint:gosec // a port
+				})
+			}
+			continue
+		}
+		for _, p := range part.service.Ports {
+			first, _, _ := strings.Cut(p.Published, "-") // of a range of candidates the first is taken
+			if n, ok := number(first); ok && n > 0 {
+				proto := protocol(p.Protocol)
+				all = append(all, Port{
+					HostIP: p.HostIP, Published: n, Target: int32(p.Target), Protocol: string(proto), //nolint:gosec // a port
+					HTTP: proto == corev1.ProtocolTCP && likelyHTTP(p),
+				})
+			}
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Port) int {
@@ -136,7 +154,7 @@ func (w workload) published() []Port {
 }
 
 // likelyHTTP guesses whether a browser can open the port: everything can but what is known to speak something else.
-func (w workload) likelyHTTP(p types.ServicePortConfig) bool {
+func likelyHTTP(p types.ServicePortConfig) bool {
 	switch p.AppProtocol {
 	case "http", "https", "http2", "h2c", "grpc":
 		return true
@@ -149,14 +167,21 @@ func (w workload) likelyHTTP(p types.ServicePortConfig) bool {
 	return !slices.Contains(known, p.Target)
 }
 
-// services are the names under which other pods, and the host, reach the service.
-func (w workload) services() []runtime.Object {
-	if w.kind() == oneShot && len(w.ports) == 0 {
-		return nil
-	}
-	objects := []runtime.Object{w.clusterService(w.name)}
-	for _, alias := range w.aliases() {
-		objects = append(objects, w.clusterService(alias))
+// servicesOf are the names under which other pods, and the host, reach the containers of the pod.
+func (w workload) servicesOf() []runtime.Object {
+	var objects []runtime.Object
+	for i, part := range w.parts() {
+		ports := part.ports
+		if i == 0 {
+			ports = w.allPorts()
+		}
+		if !ownNetwork(part.service.ContainerSpec) || (w.kind() == oneShot && len(ports) == 0) {
+			continue
+		}
+		objects = append(objects, w.clusterService(part.name, part.service.Name, ports))
+		for _, alias := range part.aliases() {
+			objects = append(objects, w.clusterService(alias, part.service.Name, ports))
+		}
 	}
 	if w.headless() {
 		objects = append(objects, w.podsService())
@@ -167,28 +192,28 @@ func (w workload) services() []runtime.Object {
 	return objects
 }
 
-func (w workload) bareService(name string) *corev1.Service {
+func (w workload) bareService(name, of string) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-		ObjectMeta: w.builder.meta(name, w.service.Name),
+		ObjectMeta: w.builder.meta(name, of),
 		Spec:       corev1.ServiceSpec{Selector: w.selector(w.name), Type: corev1.ServiceTypeClusterIP},
 	}
 }
 
-// clusterService answers inside at the ports of the container, as in Compose. With no port known it is headless: the
-// name still resolves.
-func (w workload) clusterService(name string) *corev1.Service {
-	s := w.bareService(name)
-	if len(w.ports) == 0 {
+// clusterService answers inside at the ports of the container, as in Compose. With no port known, or with endpoint_mode:
+// dnsrr, it is headless: the name is that of the pods themselves.
+func (w workload) clusterService(name, of string, ports []containerPort) *corev1.Service {
+	s := w.bareService(name, of)
+	if len(ports) == 0 || (w.service.Deploy != nil && w.service.Deploy.EndpointMode == "dnsrr") {
 		s.Spec.ClusterIP = corev1.ClusterIPNone
 	}
-	s.Spec.Ports = w.servicePortList()
+	s.Spec.Ports = servicePortList(ports)
 	return s
 }
 
-func (w workload) servicePortList() []corev1.ServicePort {
+func servicePortList(ports []containerPort) []corev1.ServicePort {
 	var all []corev1.ServicePort
-	for _, p := range w.ports {
+	for _, p := range ports {
 		port := corev1.ServicePort{Name: p.name, Port: p.port, Protocol: p.protocol, TargetPort: intstr.FromString(p.name)}
 		if p.app != "" && len(validation.IsQualifiedName(p.app)) == 0 {
 			port.AppProtocol = new(p.app)
@@ -198,18 +223,23 @@ func (w workload) servicePortList() []corev1.ServicePort {
 	return all
 }
 
-// headless tells whether pods of the service can look up each other.
+// headless tells whether pods of the service can look up each other. A StatefulSet must have such a Service.
 func (w workload) headless() bool {
-	if w.extension.Headless != nil {
+	switch {
+	case !ownNetwork(w.service.ContainerSpec):
+		return false
+	case w.kind() == statefulSet:
+		return true
+	case w.extension.Headless != nil:
 		return *w.extension.Headless
 	}
 	return w.replicas() >= 2 && w.kind() != oneShot
 }
 
 func (w workload) podsService() *corev1.Service {
-	s := w.bareService(podsName(w.name))
+	s := w.bareService(podsName(w.name), w.service.Name)
 	s.Spec.ClusterIP = corev1.ClusterIPNone
-	s.Spec.Ports = w.servicePortList()
+	s.Spec.Ports = servicePortList(w.allPorts())
 	return s
 }
 
@@ -218,7 +248,7 @@ func podsName(name string) string { return compose.NameWithin(name, 58) + "-pods
 // publishedService answers on the host, at the published ports only. It is a Service of its own, since one Service with
 // both would publish every port of the container.
 func (w workload) publishedService(published []Port) *corev1.Service {
-	s := w.bareService(compose.NameWithin(w.name, 53) + "-published")
+	s := w.bareService(compose.NameWithin(w.name, 53)+"-published", w.service.Name)
 	s.Spec.Type = corev1.ServiceTypeLoadBalancer
 	for _, p := range published {
 		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{
@@ -232,7 +262,7 @@ func (w workload) publishedService(published []Port) *corev1.Service {
 }
 
 func (w workload) portName(p Port) string {
-	for _, known := range w.ports {
+	for _, known := range w.allPorts() {
 		if known.port == p.Target && string(known.protocol) == p.Protocol {
 			return known.name
 		}

@@ -29,6 +29,28 @@ type workload struct {
 	name      string
 	image     Image
 	ports     []containerPort
+	sidecars  []workload // services that run in the same pod, by name
+}
+
+// parts are the service itself and those in its pod.
+func (w workload) parts() []workload { return append([]workload{w}, w.sidecars...) }
+
+// allPorts are those of all containers of the pod.
+func (w workload) allPorts() []containerPort {
+	var all []containerPort
+	for _, part := range w.parts() {
+		all = append(all, part.ports...)
+	}
+	return all
+}
+
+// dependsOn is what the containers of the pod wait for.
+func (w workload) dependsOn() []types.DependsOnConfig {
+	var all []types.DependsOnConfig
+	for _, part := range w.parts() {
+		all = append(all, part.service.DependsOn)
+	}
+	return all
 }
 
 // kind is what a service becomes in Kubernetes.
@@ -47,14 +69,17 @@ func (w workload) kind() kind {
 		mode = w.service.Deploy.Mode
 	}
 	switch {
-	case mode == "replicated-job" || (!restartsAlways(w.service) && w.isAwaited()):
+	case mode == "replicated-job", mode == "global-job", !restartsAlways(w.service) && w.isAwaited(), w.runsOnce():
 		return oneShot
 	case mode == "global":
 		return daemonSet
-	case slices.ContainsFunc(w.service.Volumes, func(v types.ServiceVolumeConfig) bool {
-		return v.Type == types.VolumeTypeVolume && v.Source != ""
-	}):
-		return statefulSet
+	}
+	for _, part := range w.parts() {
+		if slices.ContainsFunc(part.service.Volumes, func(v types.ServiceVolumeConfig) bool {
+			return v.Type == types.VolumeTypeVolume && v.Source != ""
+		}) {
+			return statefulSet
+		}
 	}
 	return deployment
 }
@@ -82,30 +107,67 @@ func (w workload) isAwaited() bool {
 	return false
 }
 
-// pod is the pod of the service with its ports, probes, hooks and resources.
-func (w workload) pod() (podParts, error) {
+// runsOnce tells whether the file says in so many words that the service is not started again, and nothing makes it a
+// server: a port, a health check, somebody who waits for it to be there.
+func (w workload) runsOnce() bool {
 	s := w.service
-	parts, err := w.builder.pod(runs{
-		of: s.Name, container: w.name, spec: s.ContainerSpec, image: w.image, extension: w.extension, tty: s.Tty, stdin: s.StdinOpen,
-	})
+	never := s.Restart == types.RestartPolicyNo
+	if s.Deploy != nil && s.Deploy.RestartPolicy != nil {
+		never = s.Deploy.RestartPolicy.Condition == "none"
+	}
+	if !never || len(w.allPorts()) > 0 || len(w.sidecars) > 0 || s.HealthCheck != nil || w.image.Health != nil {
+		return false
+	}
+	for _, other := range w.project.Project.Services {
+		if _, awaited := other.DependsOn[s.Name]; awaited {
+			return false
+		}
+	}
+	return true
+}
+
+// run is the service as a container.
+func (w workload) run() runs {
+	s := w.service
+	return runs{
+		of: s.Name, path: "services." + s.Name, container: w.name, spec: s.ContainerSpec, image: w.image, extension: w.extension,
+		ports: w.ports, resources: w.resources(), tty: s.Tty, stdin: s.StdinOpen,
+	}
+}
+
+// pod is the pod of the service with its ports, probes, hooks and resources, and with those that run beside it.
+func (w workload) pod() (podParts, error) {
+	var all []runs
+	for i, part := range w.parts() {
+		r := part.run()
+		if i > 0 {
+			r.scratch = part.name + "-"
+		}
+		all = append(all, r)
+	}
+	parts, err := w.builder.pod(all...)
 	if err != nil {
 		return podParts{}, err
 	}
-	c := &parts.spec.Containers[0]
-	c.Resources = resources(s)
-	if err := w.initContainers(&parts); err != nil {
-		return podParts{}, err
+	for i, part := range w.parts() {
+		if err := part.initContainers(&parts); err != nil {
+			return podParts{}, err
+		}
+		if w.kind() == oneShot {
+			continue
+		}
+		c := &parts.spec.Containers[i]
+		c.ReadinessProbe, c.LivenessProbe, c.StartupProbe = part.probes()
+		if part.stopSignal(all[i]) != "" && w.target.Embedded {
+			parts.spec.OS = &corev1.PodOS{Name: corev1.Linux} // else the API server takes no stopSignal
+		}
+		used := part.lifecycle(c, all[i], parts.spec.ShareProcessNamespace != nil, w.drains())
+		parts.config = append(parts.config, used...)
 	}
+	w.place(&parts.spec)
 	if w.kind() == oneShot {
 		parts.spec.RestartPolicy = corev1.RestartPolicyNever
-		return parts, nil
-	}
-	for _, p := range w.ports {
-		c.Ports = append(c.Ports, corev1.ContainerPort{Name: p.name, ContainerPort: p.port, Protocol: p.protocol})
-	}
-	c.ReadinessProbe, c.LivenessProbe, c.StartupProbe = w.probes()
-	if w.drains() {
-		c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: drainSeconds}}}
+	} else if w.drains() {
 		*parts.spec.TerminationGracePeriodSeconds += drainSeconds
 	}
 	return parts, nil
@@ -113,7 +175,7 @@ func (w workload) pod() (podParts, error) {
 
 // drains tells whether a pod serves on for a moment when it is going to be stopped. The pods of a StatefulSet are stopped
 // before their successors start, so there it would only be a longer gap.
-func (w workload) drains() bool { return len(w.ports) > 0 && w.kind() != statefulSet }
+func (w workload) drains() bool { return len(w.allPorts()) > 0 && w.kind() != statefulSet }
 
 func (w workload) replicas() int32 { return int32(min(w.service.GetScale(), 1<<20)) } //nolint:gosec // bounded
 
@@ -123,8 +185,14 @@ func (w workload) objects(parts podParts) []runtime.Object {
 		ObjectMeta: metav1.ObjectMeta{Labels: w.labels(w.name), Annotations: map[string]string{annotationName: w.service.Name}},
 		Spec:       parts.spec,
 	}
-	w.userLabels(&template.ObjectMeta)
-	objects := w.services()
+	for _, part := range w.parts() {
+		part.userLabels(&template.ObjectMeta)
+	}
+	objects := w.servicesOf()
+	if w.policies {
+		w.networkLabels(&template.ObjectMeta, w.networks())
+		objects = append(objects, w.policy())
+	}
 	switch w.kind() {
 	case oneShot:
 		return append(objects, w.oneShot(template))
@@ -169,20 +237,23 @@ func (w workload) deployment(template corev1.PodTemplateSpec) *appsv1.Deployment
 	}
 }
 
-// rolling is how a rollout goes: new pods first, a quarter at a time, none missing; or as update_config has it.
+// update is update_config.
+func (w workload) update() types.UpdateConfig {
+	if w.service.Deploy == nil || w.service.Deploy.UpdateConfig == nil {
+		return types.UpdateConfig{}
+	}
+	return *w.service.Deploy.UpdateConfig
+}
+
+// rolling is how a rollout goes: new pods first, a quarter at a time, none missing; or as update_config has it. Pods that
+// have the ports of their node cannot be there twice.
 func (w workload) rolling() (surge, unavailable intstr.IntOrString) {
 	surge, unavailable = intstr.FromString("25%"), intstr.FromInt32(0)
-	if w.service.Deploy == nil || w.service.Deploy.UpdateConfig == nil {
-		return surge, unavailable
+	u := w.update()
+	if at, ok := w.atOnce(); ok {
+		surge = at
 	}
-	u := w.service.Deploy.UpdateConfig
-	if u.Parallelism != nil {
-		surge = intstr.FromString("100%") // 0 is all at once
-		if *u.Parallelism > 0 {
-			surge = intstr.FromInt32(int32(min(*u.Parallelism, 1<<20))) //nolint:gosec // bounded
-		}
-	}
-	if u.Order == "stop-first" {
+	if u.Order == "stop-first" || w.service.NetworkMode == "host" {
 		if u.Parallelism == nil {
 			surge = intstr.FromInt32(1)
 		}
@@ -191,16 +262,27 @@ func (w workload) rolling() (surge, unavailable intstr.IntOrString) {
 	return surge, unavailable
 }
 
-// delay is update_config.delay: how long a new pod must be ready before the next one is replaced.
-func (w workload) delay() int32 {
-	if w.service.Deploy == nil || w.service.Deploy.UpdateConfig == nil {
-		return 0
+// atOnce is update_config.parallelism; 0 is all at once.
+func (w workload) atOnce() (intstr.IntOrString, bool) {
+	p := w.update().Parallelism
+	switch {
+	case p == nil:
+		return intstr.IntOrString{}, false
+	case *p == 0:
+		return intstr.FromString("100%"), true
 	}
-	return int32(min(seconds(time.Duration(w.service.Deploy.UpdateConfig.Delay)), 1<<20)) //nolint:gosec // bounded
+	return intstr.FromInt32(int32(min(*p, 1<<20))), true //nolint:gosec // bounded
+}
+
+// delay is how long a new pod must be ready before the next one is replaced: update_config.delay, and monitor, in which a
+// pod that fails counts as failed.
+func (w workload) delay() int32 {
+	u := w.update()
+	return int32(min(seconds(time.Duration(max(u.Delay, u.Monitor))), 1<<20)) //nolint:gosec // bounded
 }
 
 func (w workload) statefulSet(template corev1.PodTemplateSpec) *appsv1.StatefulSet {
-	return &appsv1.StatefulSet{
+	s := &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
 		ObjectMeta: w.meta(),
 		Spec: appsv1.StatefulSetSpec{
@@ -208,15 +290,22 @@ func (w workload) statefulSet(template corev1.PodTemplateSpec) *appsv1.StatefulS
 			RevisionHistoryLimit: new(int32(historyLimit)),
 			Selector:             &metav1.LabelSelector{MatchLabels: w.selector(w.name)},
 			MinReadySeconds:      w.delay(),
-			ServiceName:          w.name,
+			ServiceName:          podsName(w.name), // always headless, whether a port is known or not
 			PodManagementPolicy:  appsv1.ParallelPodManagement,
 			Template:             template,
 		},
 	}
+	if at, ok := w.atOnce(); ok && at.IntVal != 1 {
+		s.Spec.UpdateStrategy = appsv1.StatefulSetUpdateStrategy{
+			Type:          appsv1.RollingUpdateStatefulSetStrategyType,
+			RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{MaxUnavailable: &at},
+		}
+	}
+	return s
 }
 
 func (w workload) daemonSet(template corev1.PodTemplateSpec) *appsv1.DaemonSet {
-	return &appsv1.DaemonSet{
+	d := &appsv1.DaemonSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "DaemonSet"},
 		ObjectMeta: w.meta(),
 		Spec: appsv1.DaemonSetSpec{
@@ -226,6 +315,19 @@ func (w workload) daemonSet(template corev1.PodTemplateSpec) *appsv1.DaemonSet {
 			Template:             template,
 		},
 	}
+	if u := w.update(); u.Parallelism != nil || u.Order != "" {
+		at, ok := w.atOnce()
+		if !ok {
+			at = intstr.FromInt32(1)
+		}
+		none := intstr.FromInt32(0)
+		rolling := &appsv1.RollingUpdateDaemonSet{MaxUnavailable: &at, MaxSurge: &none}
+		if u.Order == "start-first" && w.service.NetworkMode != "host" {
+			rolling = &appsv1.RollingUpdateDaemonSet{MaxUnavailable: &none, MaxSurge: &at}
+		}
+		d.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType, RollingUpdate: rolling}
+	}
+	return d
 }
 
 // oneShot is a Job. A Job cannot be changed, so its name says what it is: an edit makes a new one.
@@ -289,4 +391,4 @@ func (w workload) userLabels(m *metav1.ObjectMeta) {
 }
 
 // sortedKeys are the keys of a map in order.
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[K ~string, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
