@@ -15,6 +15,7 @@ type Options struct {
 	ProjectDir  string            // --project-directory; "" is the folder of the first file
 	Files       []string          // -f, in order; empty: discovery in WorkingDir and its parents; "-" is Stdin
 	Stdin       io.Reader         // read when Files has "-"
+	Override    []byte            // one more file, which lies over the others; see Without
 	ProjectName string            // -p; "" is COMPOSE_PROJECT_NAME, name: or the folder's name
 	Profiles    []string          // --profile and COMPOSE_PROFILES
 	EnvFiles    []string          // --env-file; empty: .env beside the first file when it is there

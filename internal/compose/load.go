@@ -46,6 +46,7 @@ func Load(ctx context.Context, o Options) (*Project, error) {
 	if r.project != nil {
 		r.checkProject()
 	}
+	r.redact()
 	if len(r.problems) > 0 {
 		return nil, r.problems.sorted()
 	}
@@ -67,6 +68,10 @@ func (r *reading) read() error {
 	r.env = withEnvFiles(r.options, r.dir, r.env, &r.findings)
 	if r.files, err = readMain(r.options, files, &r.findings); err != nil {
 		return err
+	}
+	if len(r.options.Override) > 0 {
+		const name = "(override)"
+		r.files = append(r.files, &source{path: name, shown: name, order: len(r.files), main: true, override: true, content: r.options.Override})
 	}
 	for _, s := range r.files {
 		s.dir = r.dir
