@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +16,8 @@ import (
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
 	"github.com/tonistiigi/fsutil"
+
+	"github.com/perch-k8s/perch/internal/progress"
 )
 
 const (
@@ -46,8 +47,9 @@ func (rs *resolver) buildDockerfile(ctx context.Context, t *task, refs, parents 
 	if o.Session, err = rs.attachables(t.recipe); err != nil {
 		return err
 	}
-	if t.recipe.config.Network == "host" {
-		o.AllowedEntitlements = []string{"network.host"}
+	t.recipe.options(&o)
+	for _, text := range t.recipe.caution() {
+		rs.report.Report(progress.Event{ID: t.id, Status: progress.Warned, Text: text})
 	}
 	m := newMeter(t.id, rs.report, rs.options.Verbose)
 	statuses := make(chan *buildkit.SolveStatus)
@@ -76,9 +78,20 @@ func (rs *resolver) attributes(t *task, parents []string) map[string]string {
 		"image-resolve-mode": "local", // an image in the store needs no registry
 		"cmdline":            "perch", // else a "# syntax=" line is taken as the name of an image to run
 	}
-	if r.dockerfile != "" {
+	switch {
+	case r.dockerfile != "":
 		a["filename"] = filepath.Base(r.dockerfile)
+	case fetched(c.Context) && c.Dockerfile != "" && c.DockerfileInline == "":
+		a["filename"] = c.Dockerfile
 	}
+	if fetched(c.Context) {
+		a["context"] = c.Context
+	}
+	if fetched(c.Context) && c.DockerfileInline != "" {
+		a["dockerfilekey"] = dockerfileMount
+	}
+	attest(a, "provenance", c.Provenance)
+	attest(a, "sbom", c.SBOM)
 	if rs.options.Pull || c.Pull {
 		a["image-resolve-mode"] = "pull"
 	}
@@ -126,8 +139,8 @@ func extraHosts(hosts map[string][]string) string {
 	var out []string
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {
 		for _, ip := range hosts[host] {
-			if net.ParseIP(ip) != nil { // not host-gateway: there is no gateway to name
-				out = append(out, host+"="+ip)
+			if a := address(ip); a != nil { // not host-gateway: there is no gateway to name
+				out = append(out, host+"="+a.String())
 			}
 		}
 	}
@@ -166,6 +179,12 @@ func (r *recipe) mounts(o *buildkit.SolveOpt) (cleanup func(), err error) {
 		dockerfileDir = tmp
 	}
 	dirs := map[string]string{contextMount: r.config.Context, dockerfileMount: dockerfileDir}
+	if fetched(r.config.Context) {
+		delete(dirs, contextMount)
+		if r.config.DockerfileInline == "" {
+			delete(dirs, dockerfileMount)
+		}
+	}
 	for i, c := range r.contexts {
 		if c.dir != "" {
 			dirs[mountName(i)] = c.dir
@@ -207,7 +226,7 @@ func (rs *resolver) attachables(r *recipe) ([]session.Attachable, error) {
 	for _, k := range r.config.SSH {
 		a := sshprovider.AgentConfig{ID: k.ID}
 		if k.Path != "" {
-			a.Paths = []string{k.Path}
+			a.Paths = strings.Split(k.Path, ",")
 		} else if sock := rs.options.Project.Environment["SSH_AUTH_SOCK"]; sock != "" {
 			a.Paths = []string{sock}
 		}

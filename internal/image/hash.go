@@ -38,8 +38,10 @@ func (r *recipe) contentHash(ctx context.Context, parents []string) (string, err
 		}
 		fmt.Fprintf(h, "%q\n", b)
 	}
-	if err := hashDir(ctx, h, r.config.Context, r.ignore); err != nil {
-		return "", r.fault("", "%w", err)
+	if !fetched(r.config.Context) {
+		if err := hashDir(ctx, h, r.config.Context, r.ignore); err != nil {
+			return "", r.fault("", "%w", err)
+		}
 	}
 	for _, c := range r.contexts {
 		if c.dir == "" {

@@ -151,7 +151,9 @@ func TestPlain(t *testing.T) {
 		"a target":           {types.BuildConfig{Target: "x"}, false},
 		"inline":             {types.BuildConfig{DockerfileInline: "FROM scratch"}, false},
 		"a context":          {types.BuildConfig{AdditionalContexts: types.Mapping{"lib": filepath.Join(dir, "lib")}}, false},
-		"a platform":         {types.BuildConfig{Platforms: types.StringList{"linux/s390x"}}, false},
+		"a platform":         {types.BuildConfig{Platforms: types.StringList{"linux/s390x", hostPlatform()}}, true},
+		"attestations":       {types.BuildConfig{Provenance: "mode=max"}, false},
+		"none":               {types.BuildConfig{Provenance: "false", SBOM: "false", Network: "default", Isolation: "default"}, true},
 	}
 	for name, tt := range tests {
 		if got := recipeOf(t, dir, tt.build).plain(); got != tt.want {

@@ -20,8 +20,10 @@ import (
 	"github.com/perch-k8s/perch/internal/fault"
 )
 
-// notBuilt is why nothing is known of an image that a build would make.
-const notBuilt = "it is not built yet"
+const (
+	notBuilt    = "it is not built yet" // why nothing is known of an image that a build would make
+	notBuiltTag = "not-built"           // of an image whose build lacks its files, in a dry run
+)
 
 // imageConfig is an image's config as Docker writes it: HEALTHCHECK is not in the OCI's own.
 type imageConfig struct {

@@ -252,3 +252,40 @@ func TestDryRunAsksRegistries(t *testing.T) {
 		}
 	}
 }
+
+func TestDryRunWithoutTheSource(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	service := func(name string, b types.BuildConfig) types.ServiceConfig {
+		s := types.ServiceConfig{Name: name}
+		s.Build = &b
+		return s
+	}
+	p := projectOf(
+		service("a", types.BuildConfig{Context: dir + "/none"}),
+		service("b", types.BuildConfig{Context: dir}),
+		service("c", types.BuildConfig{Context: dir, DockerfileInline: "FROM a", AdditionalContexts: types.Mapping{"lib": dir + "/lib"}}),
+		service("d", types.BuildConfig{Context: dir, DockerfileInline: "FROM x", AdditionalContexts: types.Mapping{"x": "service:a"}}),
+	)
+	out, err := image.Resolve(t.Context(), image.Options{Project: p, DryRun: true}, image.Store{}, progress.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][2]string{}
+	for key, i := range out {
+		got[key] = [2]string{i.Ref, strings.ReplaceAll(i.Unknown, dir, "DIR")}
+	}
+	want := map[string][2]string{
+		"a": {"docker.io/library/shop-a:not-built", "it is not built yet: the build context DIR/none is not a folder"},
+		"b": {"docker.io/library/shop-b:not-built", "it is not built yet: no Dockerfile at DIR/Dockerfile"},
+		"c": {"docker.io/library/shop-c:not-built", `it is not built yet: additional context "lib": DIR/lib is not a folder`},
+		"d": {out["d"].Ref, "it is not built yet"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	_, err = image.Resolve(t.Context(), image.Options{Project: p}, image.Store{}, progress.Discard)
+	if fault.KindOf(err) != fault.Build || !strings.Contains(err.Error(), "is not a folder") || fault.HintOf(err) == "" {
+		t.Errorf("a real build: %v", err)
+	}
+}

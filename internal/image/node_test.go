@@ -219,7 +219,12 @@ func TestTagsFollowGit(t *testing.T) {
 		t.Errorf("only files outside the image changed: %s, want %s", got, head)
 	}
 	l.git("commit", "-qam", "2")
-	if got := tag(); got != l.git("log", "-1", "--format=%H", "--", "web")[:12] {
+	if got := tag(); got != head {
+		t.Errorf("after a commit of files outside the image: %s, want %s", got, head)
+	}
+	l.write(map[string]string{"web/a.txt": "2"})
+	l.git("commit", "-qam", "3")
+	if got := tag(); got != l.git("rev-parse", "HEAD")[:12] {
 		t.Errorf("after a commit: %s", got)
 	}
 	for _, f := range []string{"web/a.txt", "web/new.txt", "web/local.txt"} { // changed, new, ignored by git

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -15,8 +16,9 @@ type task struct {
 	id      string   // of its events: "image web"
 	names   []naming // what it gives; a lookup has one
 	policy  string
-	recipe  *recipe // nil: a lookup
-	parents []*task // builds whose images this one uses
+	recipe  *recipe  // nil: a lookup
+	tags    []string // further full names of what is built
+	parents []*task  // builds whose images this one uses
 	wait    func() ([]*Image, error)
 }
 
@@ -45,6 +47,20 @@ func (t *task) give(n naming, key ...string) {
 	t.names[i].keys = append(t.names[i].keys, key...)
 }
 
+// addTags adds build.tags of r, which is one of those that t builds.
+func (t *task) addTags(r *recipe) error {
+	for _, tag := range r.config.Tags {
+		full, err := normalize(tag)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(t.tags, full) {
+			t.tags = append(t.tags, full)
+		}
+	}
+	return nil
+}
+
 // plan groups what o asks for into tasks, with the builds those need. It looks at the whole project, for an image that
 // is only named may be one that another service builds.
 func plan(o Options) ([]*task, error) {
@@ -52,7 +68,7 @@ func plan(o Options) ([]*task, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := planner{project: o.Project, byIdentity: map[string]*task{}, byName: map[string]*task{}, byOwner: map[string]*task{}}
+	p := planner{project: o.Project, dry: o.DryRun, byIdentity: map[string]*task{}, byName: map[string]*task{}, byOwner: map[string]*task{}}
 	for _, w := range asked {
 		if w.build != nil {
 			if err := p.addBuild(w, w.key); err != nil {
@@ -77,6 +93,7 @@ func plan(o Options) ([]*task, error) {
 
 type planner struct {
 	project    *types.Project
+	dry        bool
 	tasks      []*task
 	byIdentity map[string]*task // builds
 	byName     map[string]*task // lookups by full name, and builds by the name the Compose file gives them
@@ -86,7 +103,7 @@ type planner struct {
 // addBuild adds w's build. Without a key it is only known, in case that another one needs it.
 func (p *planner) addBuild(w want, key ...string) error {
 	r, err := newRecipe(w, p.project)
-	if err != nil {
+	if err != nil && (!p.dry || !errors.As(err, new(missingError))) {
 		return err
 	}
 	id := r.identity()
@@ -95,6 +112,9 @@ func (p *planner) addBuild(w want, key ...string) error {
 		t = &task{id: "image " + r.owner, recipe: r, policy: w.policy}
 		p.byIdentity[id] = t
 		p.tasks = append(p.tasks, t)
+	}
+	if err := t.addTags(r); err != nil {
+		return err
 	}
 	if len(key) > 0 || len(t.names) == 0 {
 		t.give(naming{name: r.repository, alias: r.alias}, key...)

@@ -29,52 +29,43 @@ const (
 // recipe is one build with everything that decides about its result, found on disk. Recipes with the same identity
 // are one build.
 type recipe struct {
-	owner      string // the first service that wants it, for messages
-	project    string // the project's folder
-	repository string // what the image is called, without its tag
-	alias      string // a name the Compose file gives to the image, tag included; "": none
-	config     types.BuildConfig
-	platform   string // as linux/amd64
-	golang     bool   // no Dockerfile, but a go.mod: the host's Go builds it
-	main       string // then: the package, as ./cmd/web
-	dockerfile string // path; "" with dockerfile_inline
+	owner      string            // the first service that wants it, for messages
+	project    string            // the project's folder
+	repository string            // what the image is called, without its tag
+	alias      string            // a name the Compose file gives to the image, tag included; "": none
+	config     types.BuildConfig // its context is a folder, or an address that the builder fetches
+	platform   string            // as linux/amd64
+	golang     bool              // no Dockerfile, but a go.mod: the host's Go builds it
+	main       string            // then: the package, as ./cmd/web
+	dockerfile string            // path; "" with dockerfile_inline, and where the builder fetches the context
 	ignore     []string
 	contexts   []namedContext
 	secrets    []types.SecretConfig // in the order of config.Secrets
+	missing    error                // why it cannot be built: a folder or Dockerfile that is not there. A dry run does without
 }
+
+// missingError is a fault of what should be on disk and is not.
+type missingError struct{ error }
+
+func (m missingError) Unwrap() error { return m.error }
 
 // namedContext is one entry of additional_contexts.
 type namedContext struct {
 	name   string
 	dir    string // a folder, or
-	image  string // an image's name, or
+	image  string // what the builder fetches: an address, or an image's name behind docker-image://, or
 	owner  string // the service whose image it is
 	ignore []string
 }
 
-// newRecipe checks what w's build needs to be on disk.
+// newRecipe checks what w's build needs to be on disk. With a missingError the recipe is good for a dry run.
 func newRecipe(w want, p *types.Project) (*recipe, error) {
 	b := *w.build
 	r := &recipe{owner: owner(w.key), project: p.WorkingDir, config: b, platform: hostPlatform()}
 	if err := r.name(w, p); err != nil {
 		return nil, err
 	}
-	if len(b.Platforms) > 1 {
-		return nil, r.fault("name one platform, or none for the node's own", "builds for one platform at a time, not %s", strings.Join(b.Platforms, ", "))
-	}
-	if len(b.Platforms) == 1 {
-		r.platform = b.Platforms[0]
-	}
-	if strings.Contains(b.Context, "://") || strings.HasPrefix(b.Context, "git@") {
-		return nil, r.fault("clone it and give the folder as context", "build context %q is not a folder", b.Context)
-	}
-	if info, err := os.Stat(b.Context); err != nil || !info.IsDir() {
-		return nil, r.fault("check build.context in the Compose file", "the build context %s is not a folder", b.Context)
-	}
-	if err := r.findDockerfile(); err != nil {
-		return nil, err
-	}
-	if err := r.findContexts(); err != nil {
+	if err := r.check(); err != nil {
 		return nil, err
 	}
 	for _, s := range b.Secrets {
@@ -84,7 +75,24 @@ func newRecipe(w want, p *types.Project) (*recipe, error) {
 		}
 		r.secrets = append(r.secrets, types.SecretConfig(def))
 	}
-	return r, nil
+	if r.missing = r.find(); r.missing != nil && !errors.As(r.missing, new(missingError)) {
+		return nil, r.missing
+	}
+	return r, r.missing
+}
+
+// find looks for the recipe's folders and Dockerfile.
+func (r *recipe) find() error {
+	if fetched(r.config.Context) {
+		return r.findContexts()
+	}
+	if info, err := os.Stat(r.config.Context); err != nil || !info.IsDir() {
+		return r.absent("check build.context in the Compose file", "the build context %s is not a folder", r.config.Context)
+	}
+	if err := r.findDockerfile(); err != nil {
+		return err
+	}
+	return r.findContexts()
 }
 
 // name gives the image the name Compose would: image: when there is one, else PROJECT-SERVICE.
@@ -126,7 +134,7 @@ func (r *recipe) findDockerfile() error {
 		}
 		return r.readIgnore()
 	}
-	return r.fault("write one, or set build.dockerfile in the Compose file; a Go module needs none when its go.mod is in the context",
+	return r.absent("write one, or set build.dockerfile in the Compose file; a Go module needs none when its go.mod is in the context",
 		"no Dockerfile at %s", r.dockerfile)
 }
 
@@ -165,14 +173,14 @@ func (r *recipe) findContexts() error {
 		switch scheme, rest, found := strings.Cut(value, ":"); {
 		case strings.HasPrefix(value, servicePrefix):
 			c.owner = rest
-		case found && scheme == "docker-image":
+		case found && scheme == "docker-image" || fetched(value):
 			c.image = value
 		case found && strings.HasPrefix(rest, "//"):
-			return r.fault("fetch it and give the folder", "additional context %q: %s is not a folder", name, value)
+			return r.fault("give a folder, docker-image://NAME, service:NAME or a Git or HTTP address", "additional context %q: %s is nothing that the node's builder fetches", name, value)
 		default:
 			c.dir = value
 			if info, err := os.Stat(value); err != nil || !info.IsDir() {
-				return r.fault("check build.additional_contexts in the Compose file", "additional context %q: %s is not a folder", name, value)
+				return r.absent("check build.additional_contexts in the Compose file", "additional context %q: %s is not a folder", name, value)
 			}
 			patterns, err := ignorePatterns(filepath.Join(value, ignoreFile))
 			if err != nil {
@@ -189,7 +197,9 @@ func (r *recipe) findContexts() error {
 // of folders are not in it: their content is what counts.
 func (r *recipe) settings() []byte {
 	c := r.config
-	c.Context, c.Dockerfile = "", ""
+	if !fetched(c.Context) {
+		c.Context, c.Dockerfile = "", ""
+	}
 	c.AdditionalContexts = nil
 	for _, n := range r.contexts {
 		if n.dir == "" {
@@ -201,7 +211,16 @@ func (r *recipe) settings() []byte {
 	}
 	// None of these changes what is in the image.
 	c.Secrets, c.SSH, c.Tags, c.CacheFrom, c.CacheTo = nil, nil, nil, nil, nil
-	c.NoCache, c.NoCacheFilter, c.Pull, c.Provenance, c.SBOM = false, nil, false, "", ""
+	c.NoCache, c.NoCacheFilter, c.Pull, c.Platforms, c.Isolation = false, nil, false, nil, ""
+	if c.Network == "default" {
+		c.Network = ""
+	}
+	if isOff(c.Provenance) {
+		c.Provenance = ""
+	}
+	if isOff(c.SBOM) {
+		c.SBOM = ""
+	}
 	b, err := json.Marshal(c)
 	if err != nil { // maps, strings and numbers
 		panic(err)
@@ -212,7 +231,7 @@ func (r *recipe) settings() []byte {
 // plain is true when nothing but files decides about the result. An argument without a value is one that was left
 // open, as in VERSION: ${VERSION:-}.
 func (r *recipe) plain() bool {
-	if len(r.contexts) > 0 || r.platform != hostPlatform() {
+	if len(r.contexts) > 0 {
 		return false
 	}
 	filled := *r
@@ -236,6 +255,11 @@ func (r *recipe) identity() string {
 
 func (r *recipe) fault(hint, format string, args ...any) error {
 	return fault.New(fault.Build, hint, "service %q: %w", r.owner, fmt.Errorf(format, args...))
+}
+
+// absent is a fault of what a dry run can do without.
+func (r *recipe) absent(hint, format string, args ...any) error {
+	return missingError{r.fault(hint, format, args...)}
 }
 
 // hostPlatform is the node's: it runs on this machine.

@@ -3,7 +3,9 @@ package image
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -168,6 +170,9 @@ func (rs *resolver) build(ctx context.Context, t *task) ([]*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.recipe.missing != nil {
+		return t.placeholders()
+	}
 	tag, err := t.recipe.tagOf(ctx, parents)
 	if err != nil {
 		return nil, err
@@ -216,6 +221,20 @@ func (rs *resolver) build(ctx context.Context, t *task) ([]*Image, error) {
 	return out, rs.alias(ctx, t, out)
 }
 
+// placeholders are the images of a build whose files are not there: nothing tells what its tag would be.
+func (t *task) placeholders() ([]*Image, error) {
+	var out []*Image
+	for _, n := range t.names {
+		ref, err := withTag(n.name, notBuiltTag)
+		if err != nil {
+			return nil, err
+		}
+		why := strings.TrimPrefix(t.recipe.missing.Error(), fmt.Sprintf("service %q: ", t.recipe.owner))
+		out = append(out, &Image{Ref: ref, Built: true, Unknown: notBuilt + ": " + why})
+	}
+	return out, nil
+}
+
 // alias gives t's images the names the Compose file has for them.
 func (rs *resolver) alias(ctx context.Context, t *task, out []*Image) error {
 	for i, n := range t.names {
@@ -223,6 +242,11 @@ func (rs *resolver) alias(ctx context.Context, t *task, out []*Image) error {
 			continue
 		}
 		if err := rs.store.alias(ctx, out[i], n.alias); err != nil {
+			return err
+		}
+	}
+	for _, tag := range t.tags {
+		if err := rs.store.alias(ctx, out[0], tag); err != nil {
 			return err
 		}
 	}

@@ -7,9 +7,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -76,8 +78,8 @@ func BaseImage(t *testing.T, name string) []byte {
 		}
 	}
 	var files []File
-	for to, from := range paths {
-		data, err := os.ReadFile(from)
+	for _, to := range slices.Sorted(maps.Keys(paths)) { // the same image each time
+		data, err := os.ReadFile(paths[to])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,7 +5,10 @@ import (
 	"testing"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Containers is the IDs of all containers of the node.
@@ -61,4 +64,15 @@ func (n *Node) Views(t *testing.T) []string {
 		})
 	})
 	return names
+}
+
+// Blob is what the node's content store has under a digest.
+func (n *Node) Blob(t *testing.T, sum string) []byte {
+	t.Helper()
+	var blob []byte
+	n.client(t, func(c *containerd.Client) (err error) {
+		blob, err = content.ReadBlob(t.Context(), c.ContentStore(), ocispec.Descriptor{Digest: digest.Digest(sum)})
+		return err
+	})
+	return blob
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/moby/buildkit/cache/metadata"
 	"github.com/moby/buildkit/cache/remotecache"
 	inlinecache "github.com/moby/buildkit/cache/remotecache/inline"
+	localcache "github.com/moby/buildkit/cache/remotecache/local"
+	registrycache "github.com/moby/buildkit/cache/remotecache/registry"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/cmd/buildkitd/config"
 	"github.com/moby/buildkit/control"
@@ -107,19 +109,27 @@ func (b *builder) control(c Config) error {
 	b.stop = stop
 	none := int64(0)
 	b.controller, err = control.NewController(control.Opt{
-		SessionManager:            sessions,
-		WorkerController:          wc,
-		Frontends:                 map[string]frontend.Frontend{"dockerfile.v0": forwarder.NewGatewayForwarder(wc.Infos(), dockerfile.Build)},
-		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{"inline": inlinecache.ResolveCacheExporterFunc()},
-		CacheManager:              solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(wc)),
-		Entitlements:              []string{"network.host"},
-		HistoryDB:                 history,
-		CacheStore:                cache,
-		LeaseManager:              b.worker.LeaseManager(),
-		ContentStore:              b.worker.ContentStore(),
-		HistoryConfig:             &config.HistoryConfig{MaxEntries: &none}, // our records are the events; these would only fill the disk
-		GarbageCollect:            b.worker.GarbageCollect,
-		GracefulStop:              ctx.Done(),
+		SessionManager:   sessions,
+		WorkerController: wc,
+		Frontends:        map[string]frontend.Frontend{"dockerfile.v0": forwarder.NewGatewayForwarder(wc.Infos(), dockerfile.Build)},
+		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{
+			"inline":   inlinecache.ResolveCacheExporterFunc(),
+			"local":    localcache.ResolveCacheExporterFunc(sessions),
+			"registry": registrycache.ResolveCacheExporterFunc(sessions, b.worker.RegistryHosts),
+		},
+		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
+			"local":    localcache.ResolveCacheImporterFunc(sessions),
+			"registry": registrycache.ResolveCacheImporterFunc(sessions, b.worker.ContentStore(), b.worker.RegistryHosts),
+		},
+		CacheManager:   solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(wc)),
+		Entitlements:   []string{"network.host", "security.insecure"}, // a build gets only what its Compose file asks for
+		HistoryDB:      history,
+		CacheStore:     cache,
+		LeaseManager:   b.worker.LeaseManager(),
+		ContentStore:   b.worker.ContentStore(),
+		HistoryConfig:  &config.HistoryConfig{MaxEntries: &none}, // our records are the events; these would only fill the disk
+		GarbageCollect: b.worker.GarbageCollect,
+		GracefulStop:   ctx.Done(),
 	})
 	if err != nil {
 		return errors.Join(err, cache.Close(), history.Close())
