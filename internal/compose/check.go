@@ -19,6 +19,7 @@ func (r *reading) checkProject() {
 	r.fileObjects()
 	r.names() // looks for users of names in all of the above
 	r.extensions()
+	r.readableByAll()
 }
 
 func (r *reading) checkSize(size string, path []string) {

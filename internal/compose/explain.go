@@ -39,6 +39,7 @@ func Explain(ctx context.Context, o Options, path string) ([]Explanation, error)
 	if r.project != nil {
 		r.checkProject()
 	}
+	r.redact()
 	wanted := r.steps(path)
 	table := Verdicts()
 	var all []Explanation

@@ -3,6 +3,7 @@ package compose
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -35,6 +36,21 @@ func (i interpolator) text(n *yaml.Node) string {
 	}
 	value, _ := i.substitute(n.Value, i.lookup)
 	return value
+}
+
+var reference = regexp.MustCompile(`\$\{?([A-Za-z_][A-Za-z0-9_]*)`)
+
+// hide writes ${NAME} again for what the sensitive variables of a value stand for: a message shows the file, not them.
+func (i interpolator) hide(n *yaml.Node, message string) string {
+	if n.Kind != yaml.ScalarNode {
+		return message
+	}
+	for _, m := range reference.FindAllStringSubmatch(n.Value, -1) {
+		if value := i.env[m[1]]; len(value) > 2 && Sensitive(m[1], value) {
+			message = strings.ReplaceAll(message, value, "${"+m[1]+"}")
+		}
+	}
+	return message
 }
 
 // check tells every mistake in the variables of a file: bad syntax, required ones without a value, unset ones.

@@ -112,7 +112,8 @@ func (e *examiner) document(n *yaml.Node) {
 
 func (e *examiner) problem(n *yaml.Node, at place, message, hint string) {
 	e.bad[n] = true
-	e.found.problem(e.source.at(n, pathString(at.path)), subject(at.path)+message, hint)
+	vars := e.source.vars
+	e.found.problem(e.source.at(n, pathString(at.path)), vars.hide(n, subject(at.path)+message), vars.hide(n, hint))
 }
 
 func (e *examiner) examine(raw *yaml.Node, s *shape, at place) {
@@ -348,7 +349,8 @@ func (e *examiner) sequence(n *yaml.Node, s *shape, at place) {
 		next := at.next(strconv.Itoa(i), "[]")
 		if value := resolve(one); s.Unique && value.Kind == yaml.ScalarNode {
 			if first, twice := seen[value.Value]; twice {
-				e.problem(one, at, fmt.Sprintf("%q is there twice, first on line %d", value.Value, first), "keep one of them")
+				name, _, _ := strings.Cut(value.Value, "=") // what follows may be a password
+				e.problem(one, at, fmt.Sprintf("%q is there twice, first on line %d", name, first), "keep one of them")
 			} else {
 				seen[value.Value] = one.Line
 			}

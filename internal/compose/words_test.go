@@ -28,29 +28,6 @@ func TestName(t *testing.T) {
 	}
 }
 
-func TestSensitive(t *testing.T) {
-	t.Parallel()
-	secret := map[string]string{
-		"POSTGRES_PASSWORD": "", "PGPASSWORD": "", "API_KEY": "", "JWT_SECRET": "", "GITHUB_TOKEN": "", "SENTRY_DSN": "", "DB_PASS": "",
-		"AWS_SECRET_ACCESS_KEY": "", "awsCredentials": "", "DATABASE_URL": "postgres://app:pw@db/app", "REDIS": "redis://:pw@redis:6379",
-		"CONN": "Server=db;Password=pw", "ODD": "postgres://app:p%w@db/app", "QUERY": "jdbc:postgresql://db/app?password=pw",
-	}
-	for name, value := range secret {
-		if !Sensitive(name, value) {
-			t.Errorf("%s=%s is not taken for a secret", name, value)
-		}
-	}
-	open := map[string]string{
-		"POSTGRES_USER": "app", "DATABASE_URL": "postgres://db:5432/app", "KEYBOARD": "us", "POSTGRES_PASSWORD_FILE": "/run/secrets/x",
-		"TOKEN_TTL": "5m", "PORT": "4000", "MONKEY": "1", "COMPASS": "n", "URL": "http://x/?a=b", "USER_URL": "ssh://git@host/x", "": "",
-	}
-	for name, value := range open {
-		if Sensitive(name, value) {
-			t.Errorf("%s=%s is taken for a secret", name, value)
-		}
-	}
-}
-
 func TestDidYouMean(t *testing.T) {
 	t.Parallel()
 	known := []string{"ports", "expose", "environment", "env_file", "command", "configs"}
