@@ -33,9 +33,9 @@ services:
   my.db:
     image: x
     models: [llm]
-    stop_signal: SIGQUIT
+    pull_policy: daily
 `,
-		"compose.override.yaml": "services:\n  my.db:\n    stop_signal: SIGTERM\n",
+		"compose.override.yaml": "services:\n  my.db:\n    pull_policy: always\n",
 	})
 }
 
@@ -60,8 +60,8 @@ services.web.ports[1].mode compose.yaml:12 in part: the port answers on the host
 		"services.my.db": `services.my.db.image compose.yaml:17 carried
 services.my.db.models compose.yaml:18 refused: there is no model runner
   run the model server as a service and pass its address in environment:
-services.my.db.stop_signal compose.yaml:19 carried: compose.override.yaml:3 has another value
-services.my.db.stop_signal compose.override.yaml:3 carried
+services.my.db.pull_policy compose.yaml:19 carried: compose.override.yaml:3 has another value
+services.my.db.pull_policy compose.override.yaml:3 carried
 `,
 	}
 	for path, want := range cases {

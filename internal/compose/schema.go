@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/compose-spec/compose-go/v2/schema"
 	"go.yaml.in/yaml/v4"
@@ -46,14 +47,14 @@ func (o *oneOrMany) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*[]string)(o))
 }
 
-// composeShape is the schema that compose-go ships.
-func composeShape() (*shape, error) {
+// composeShape is the schema that compose-go ships. It is read once: it is a constant, and takes longer than most files.
+var composeShape = sync.OnceValues(func() (*shape, error) {
 	var root shape
 	if err := json.Unmarshal([]byte(schema.Schema), &root); err != nil {
 		return nil, fmt.Errorf("schema of the Compose specification: %w", err)
 	}
 	return &root, nil
-}
+})
 
 // examiner walks a file along the schema: mistakes become problems, and each attribute it meets is reported to met.
 type examiner struct {
