@@ -40,6 +40,7 @@ type configFlags struct {
 	dir      string
 	services bool
 	secrets  bool
+	explain  string
 }
 
 func newConfigCommand(a *app) *cobra.Command {
@@ -47,7 +48,7 @@ func newConfigCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config [SERVICE...]",
 		Short: "Check the Compose file and print it resolved, or what it becomes",
-		Example: "perch config\n" +
+		Example: "perch config\nperch config\n" +
 			"perch config --format kubernetes --show-secrets | kubectl apply -f -\nperch config --format chart --output-dir charts",
 		Annotations:       exits("1 failed, 2 usage, 11 Compose file"),
 		ValidArgsFunction: a.completeServices,
@@ -57,6 +58,7 @@ func newConfigCommand(a *app) *cobra.Command {
 	flags.StringVar(&f.dir, "output-dir", "", "`folder` for the charts of --format chart, one folder a service")
 	flags.BoolVar(&f.services, "services", false, "print the names of the services only")
 	flags.BoolVar(&f.secrets, "show-secrets", false, "print sensitive values too; without it they read "+compose.Hidden)
+	flags.StringVar(&f.explain, "explain", "", "print what becomes of a `key`, as services.web.ports, and of all below it")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(configFormats(), cobra.ShellCompDirectiveNoFileComp))
 	return a.command(c, func(ctx context.Context, services []string) error {
 		if f.format == "chart" && f.dir == "" {
@@ -70,7 +72,10 @@ func newConfigCommand(a *app) *cobra.Command {
 }
 
 func (a *app) config(ctx context.Context, f configFlags, services []string) error {
-	if f.format == "yaml" || f.format == "json" || a.globals.quiet {
+	switch {
+	case f.explain != "":
+		return a.explain(ctx, f.explain)
+	case f.format == "yaml" || f.format == "json" || a.globals.quiet:
 		return a.composeConfig(ctx, f, services)
 	}
 	o := a.upOptions(services)

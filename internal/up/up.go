@@ -56,30 +56,8 @@ func Up(ctx context.Context, o Options, r progress.Reporter) (Result, error) {
 		result.Plan, result.Changed, err = dryRun(ctx, o, project)
 		return result, err
 	}
-	client, images, err := prepare(ctx, o, project, deployed(project), r)
-	if err != nil {
-		return result, err
-	}
-	rendered, err := render.Objects(project, imagesOf(images), target(o, project))
-	if err != nil {
-		return result, err
-	}
-	if err := checkPorts(ctx, o, project, rendered); err != nil {
-		return result, err
-	}
-	plan, err := plan(ctx, o, client, project, rendered, images)
-	if err != nil {
-		return result, err
-	}
-	result.Changed = plan.Changes()
-	if err := release.Execute(ctx, client, plan, r, release.ExecuteOptions{Timeout: o.Timeout}); err != nil {
-		return result, err
-	}
-	if result.URLs, err = awaitPublished(ctx, o, rendered); err != nil {
-		return result, err
-	}
-	result.Revisions, err = revisions(ctx, client, result.Namespace)
-	return result, err
+	s := &Session{options: o, project: project}
+	return result, s.up(ctx, &result, r)
 }
 
 // prepare brings up the cluster and the images side by side: images are built while Kubernetes starts.
