@@ -366,7 +366,7 @@ func deployRules() Table {
 		p + "update_config":                                      carried(),
 		p + "update_config.parallelism":                          carried(),
 		p + "update_config.delay":                                carried().but("a new pod must be ready that long"),
-		p + "update_config.failure_action":                       partly("a rollout that fails stops, and the old pods serve on; with rollback nothing is undone by itself, with continue the rest is not replaced", "run perch rollback").unless("pause"),
+		p + "update_config.failure_action":                       partly("a rollout that fails stops, and the old pods serve on; the rest is not replaced", "").unless("pause", "rollback"),
 		p + "update_config.monitor":                              partly("a new pod must stay ready that long before the next one is replaced; one that fails later is not counted", ""),
 		p + "update_config.max_failure_ratio":                    ignored("a rollout stops at the first pod that does not become ready", "").unless("0", "0.0"),
 		p + "update_config.order":                                carried().but("start-first when it is not given"),
