@@ -9,18 +9,16 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
-	"github.com/perch-k8s/perch/internal/kube"
 	"github.com/perch-k8s/perch/internal/ui"
 	"github.com/perch-k8s/perch/internal/up"
 )
 
 // upFlags are the flags of up.
 type upFlags struct {
-	detach, build, noBuild, forceRecreate, removeOrphans, wait bool
-	pull                                                       pullPolicy
-	timeout                                                    seconds
+	detach, build, noBuild, forceRecreate, removeOrphans, wait, watch bool
+	pull                                                              pullPolicy
+	timeout                                                           seconds
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -43,6 +41,7 @@ func newUpCommand(a *app) *cobra.Command {
 	flags.BoolVar(&f.forceRecreate, "force-recreate", false, "roll all services, changed or not")
 	flags.BoolVar(&f.removeOrphans, "remove-orphans", false, "remove services that the file no longer has")
 	flags.BoolVar(&f.wait, "wait", false, "the same as --detach: up always waits until the app is ready")
+	flags.BoolVarP(&f.watch, "watch", "w", false, "rebuild, sync and restart as files change: see perch watch")
 	flags.VarP(&f.timeout, "timeout", "t", "`time` a service may take to become ready, as 30s or 5m")
 	flags.Var(&f.timeout, "wait-timeout", "the same as --timeout")
 	_ = flags.MarkHidden("wait")
@@ -50,6 +49,9 @@ func newUpCommand(a *app) *cobra.Command {
 	return a.command(c, func(ctx context.Context, args []string) error {
 		if f.build && f.noBuild {
 			return fault.New(fault.Usage, "", "--build and --no-build: only one of them")
+		}
+		if f.watch {
+			return a.upWatch(ctx, f, args)
 		}
 		return a.up(ctx, f, args)
 	})
@@ -59,10 +61,7 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 	if err := a.onlyEmbedded(); err != nil {
 		return err
 	}
-	o := a.upOptions(services)
-	o.Build, o.NoBuild, o.Pull = f.build, f.noBuild, f.pull == "always"
-	o.ForceRecreate, o.RemoveOrphans, o.Timeout = f.forceRecreate, f.removeOrphans, time.Duration(f.timeout)
-	result, err := up.Up(ctx, o, a.progress())
+	result, err := up.Up(ctx, f.options(a, services), a.progress())
 	a.warn(result.Warnings)
 	a.closeProgress()
 	if err != nil {
@@ -76,6 +75,14 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 		return nil
 	}
 	return a.followUp(ctx, result, services)
+}
+
+// options are those of the street.
+func (f upFlags) options(a *app, services []string) up.Options {
+	o := a.upOptions(services)
+	o.Build, o.NoBuild, o.Pull = f.build, f.noBuild, f.pull == "always"
+	o.ForceRecreate, o.RemoveOrphans, o.Timeout = f.forceRecreate, f.removeOrphans, time.Duration(f.timeout)
+	return o
 }
 
 // printUp is the end of up: what changed, where the app answers, and the next command.
@@ -118,12 +125,7 @@ func (a *app) followUp(ctx context.Context, r up.Result, services []string) erro
 	}
 	a.endsWithInterrupt()
 	a.note("following the logs; Ctrl-C ends that, the app goes on running (perch down stops it)\n")
-	const noJobs = ",!batch.kubernetes.io/job-name" // they ended, and their output was seen
-	o := kube.LogOptions{Namespace: r.Namespace, Selector: selector(r.Namespace, "") + noJobs, Follow: true, Tail: -1}
-	for _, s := range services {
-		o.Services = append(o.Services, compose.Name(s))
-	}
-	err = client.Logs(ctx, o, a.logPrinter(false))
+	err = client.Logs(ctx, appLogs(r.Namespace, services), a.logPrinter(false))
 	if ctx.Err() != nil {
 		a.note("\nthe app goes on running; next: perch logs -f, perch ps, perch down")
 		return nil
