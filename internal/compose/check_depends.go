@@ -22,6 +22,7 @@ func (r *reading) checkDependencies(name string, on types.DependsOnConfig, path 
 			job = true
 		}
 		switch {
+		case r.incomplete: // it may be in the file that could not be read
 		case path[0] == "services" && r.implied(p.Services[name], other):
 			// compose-go made a dependency of a link, or of what is shared, which is told of by itself
 		case !on[other].Required && !job:

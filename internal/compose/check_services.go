@@ -54,6 +54,9 @@ func (r *reading) services() {
 
 // written tells whether a file gives an image or a build after all: one that cannot be read was left out, and told.
 func (r *reading) written(kind, name string) bool {
+	if r.incomplete {
+		return true
+	}
 	for _, key := range []string{"image", "build"} {
 		if _, value := descendFirst(r.files, kind, name, key); value != nil {
 			return true
@@ -112,6 +115,9 @@ func (r *reading) checkBuild(b *types.BuildConfig, path []string) {
 }
 
 func (r *reading) undefined(path []string, kind, name string, known []string) {
+	if r.incomplete {
+		return // it may be in the file that could not be read
+	}
 	hint := didYouMean(name, known)
 	if hint == "" {
 		hint = fmt.Sprintf("define it under %ss: at the top level", kind)

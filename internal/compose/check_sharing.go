@@ -61,6 +61,9 @@ func (r *reading) checkMode(mode string, path []string, words ...string) {
 }
 
 func (r *reading) notAService(name string, path []string) {
+	if r.incomplete {
+		return // it may be in the file that could not be read
+	}
 	p := r.project.Project
 	if disabled, ok := p.DisabledServices[name]; ok && len(disabled.Profiles) > 0 {
 		r.problem(r.at(path...), fmt.Sprintf("%sservice %q is only in profile %s", subject(path), name, quoted(disabled.Profiles)), "add --profile "+disabled.Profiles[0])

@@ -2,7 +2,9 @@ package compose
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -58,7 +60,7 @@ func (r *reading) envFilesExist(c types.ContainerSpec, path []string) bool {
 }
 
 func (r *reading) envFile(file string, required bool, path []string, key string, i int) bool {
-	content, err := os.ReadFile(file)
+	content, err := readFile(file, largestFile)
 	switch {
 	case err != nil && !required && os.IsNotExist(err):
 		return true
@@ -185,7 +187,6 @@ func (r *reading) oneSource(def types.FileObjectConfig, path []string, ways stri
 
 // fileObject is the exact content of a secret or config.
 func (r *reading) fileObject(def types.FileObjectConfig, path []string) ([]byte, bool) {
-	at := r.files.find(path...)
 	switch {
 	case bool(def.External):
 		return nil, false // its content is in the cluster
@@ -198,21 +199,23 @@ func (r *reading) fileObject(def types.FileObjectConfig, path []string) ([]byte,
 		}
 		return []byte(value), ok
 	case def.File != "":
-		data, err := os.ReadFile(def.File)
+		data, err := readFile(def.File, largestObject)
 		if err != nil {
 			r.problem(r.files.find(append(slices.Clone(path), "file")...),
-				fmt.Sprintf("%sfile %s: %s", subject(path), r.relative(def.File), reason(err)), "create the file; the path is relative to the Compose file")
-			return nil, false
-		}
-		if len(data) > largestObject {
-			r.problem(at, fmt.Sprintf("%sfile %s is %d bytes; Kubernetes holds 1 MiB", subject(path), r.relative(def.File), len(data)),
-				"put it into the image or into a volume")
+				fmt.Sprintf("%sfile %s: %s", subject(path), r.relative(def.File), reason(err)), r.fileHint(err))
 			return nil, false
 		}
 		return data, true
 	default:
 		return []byte(def.Content), true
 	}
+}
+
+func (r *reading) fileHint(err error) string {
+	if errors.Is(err, fs.ErrNotExist) {
+		return "create the file; the path is relative to the Compose file"
+	}
+	return cmpOr(readHint(err), "Kubernetes holds 1 MiB; put what is bigger into the image or into a volume")
 }
 
 // containers are the specs of everything that runs: services, their pre_start hooks, jobs. Sorted by name.

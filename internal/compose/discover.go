@@ -2,7 +2,6 @@ package compose
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/dotenv"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/perch-k8s/perch/internal/fault"
 )
@@ -79,18 +79,18 @@ func absolute(dir, path string) string {
 func readMain(o Options, files []string, f *findings) (sources, error) {
 	var read sources
 	for i, file := range files {
-		s := &source{order: i, main: true, override: i > 0}
+		s := &source{order: i, main: true, override: i > 0, bad: map[*yaml.Node]bool{}}
 		var err error
 		if file == "-" {
 			s.path, s.shown = "-", "<stdin>"
 			if o.Stdin == nil {
 				return nil, fault.New(fault.Usage, "pipe a Compose file into the command", "-f -: there is no standard input")
 			}
-			s.content, err = io.ReadAll(o.Stdin)
+			s.content, err = readLimited(o.Stdin, largestFile)
 		} else {
 			s.path = absolute(o.WorkingDir, file)
 			s.shown = shown(o.WorkingDir, s.path, file)
-			s.content, err = os.ReadFile(s.path)
+			s.content, err = readMainFile(s.path)
 		}
 		if err != nil {
 			f.problem(position{file: s.shown, order: i}, "cannot be read: "+reason(err), readHint(err))
@@ -162,7 +162,7 @@ func withEnvFiles(o Options, dir string, env map[string]string, f *findings) map
 	for i, file := range files {
 		path := absolute(o.WorkingDir, strings.TrimSpace(file))
 		at := position{file: shown(o.WorkingDir, path, ""), order: i - len(files)}
-		content, err := os.ReadFile(path)
+		content, err := readFile(path, largestFile)
 		if err != nil {
 			f.problem(at, "env file cannot be read: "+reason(err), readHint(err))
 			continue

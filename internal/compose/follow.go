@@ -2,7 +2,6 @@ package compose
 
 import (
 	"maps"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -28,7 +27,7 @@ func (r *reading) followIncludes(s *source, doc *yaml.Node) {
 	for _, one := range list.Content {
 		one = resolve(one)
 		if one.Kind == yaml.ScalarNode {
-			r.include(s, one, nil, nil, false)
+			r.include(s, one, one, nil, nil, false)
 			continue
 		}
 		_, dir := child(one, "project_directory")
@@ -37,16 +36,24 @@ func (r *reading) followIncludes(s *source, doc *yaml.Node) {
 		switch paths = resolve(paths); {
 		case paths == nil:
 		case paths.Kind == yaml.ScalarNode:
-			r.include(s, paths, dir, env, false)
+			r.include(s, one, paths, dir, env, false)
 		case paths.Kind == yaml.SequenceNode:
 			for i, path := range paths.Content {
-				r.include(s, resolve(path), dir, env, i > 0)
+				r.include(s, one, resolve(path), dir, env, i > 0)
 			}
 		}
 	}
 }
 
-func (r *reading) include(s *source, path, dir, env *yaml.Node, override bool) {
+// include reads a file that entry, an item of include, names. An entry that cannot be read is left out of the project, so that
+// the rest of it can be checked too.
+func (r *reading) include(s *source, entry, path, dir, env *yaml.Node, override bool) {
+	before := len(r.problems)
+	defer func() {
+		if len(r.problems) > before {
+			s.bad[entry], r.incomplete = true, true
+		}
+	}()
 	name := s.vars.text(path)
 	at := s.at(path, "include")
 	if remote(name) {
@@ -100,7 +107,11 @@ func (r *reading) followExtends(s *source, doc *yaml.Node) {
 			if file == nil || base == nil {
 				continue
 			}
+			before := len(r.problems)
 			r.extend(s, file, s.vars.text(base))
+			if len(r.problems) > before {
+				s.bad[resolve(extends)], r.incomplete = true, true
+			}
 		}
 	}
 }
@@ -136,12 +147,12 @@ func (r *reading) open(at position, what, path string) *source {
 			return nil
 		}
 	}
-	content, err := os.ReadFile(path)
+	content, err := readFile(path, largestFile)
 	if err != nil {
 		r.problem(at, what+": "+reason(err), "the path is relative to the folder of the file that names it")
 		return nil
 	}
-	s := &source{path: path, shown: shown(r.options.WorkingDir, path, ""), order: len(r.files), content: content}
+	s := &source{bad: map[*yaml.Node]bool{}, path: path, shown: shown(r.options.WorkingDir, path, ""), order: len(r.files), content: content}
 	s.parse(&r.findings)
 	r.files = append(r.files, s)
 	return s

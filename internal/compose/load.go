@@ -12,7 +12,6 @@ import (
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/schema"
 	"github.com/compose-spec/compose-go/v2/types"
-	"go.yaml.in/yaml/v4"
 )
 
 // reading is one Load: what it was asked, what it read and what it found.
@@ -27,6 +26,7 @@ type reading struct {
 	model       map[string]any
 	project     *Project
 	interpolate interpolator
+	incomplete  bool                 // a file that it includes or extends could not be read
 	bound       map[string][]bindUse // what containers mount from this machine, by absolute path
 	findings
 }
@@ -135,7 +135,6 @@ func (r *reading) examine() {
 		met: func(a attribute) { r.attributes = append(r.attributes, a) },
 	}
 	for _, s := range r.files {
-		s.bad = map[*yaml.Node]bool{}
 		e.source, e.text, e.bad, e.visits = s, s.vars.text, s.bad, 0
 		for _, doc := range s.docs {
 			s.vars.check(s, doc, nil, &r.findings)

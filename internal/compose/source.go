@@ -200,16 +200,17 @@ func resolve(n *yaml.Node) *yaml.Node {
 // pairs are the entries of a mapping, those of its merge keys (<<) after its own. An own key hides a merged one.
 func pairs(n *yaml.Node) func(yield func(k, v *yaml.Node) bool) {
 	return func(yield func(k, v *yaml.Node) bool) {
-		seen := map[string]bool{}
-		eachPair(n, seen, yield, 0)
+		eachPair(n, map[string]bool{}, map[*yaml.Node]bool{}, yield)
 	}
 }
 
-func eachPair(n *yaml.Node, seen map[string]bool, yield func(k, v *yaml.Node) bool, depth int) bool {
+// eachPair looks at each mapping once: merge keys of merge keys can name one a billion times.
+func eachPair(n *yaml.Node, seen map[string]bool, done map[*yaml.Node]bool, yield func(k, v *yaml.Node) bool) bool {
 	n = resolve(n)
-	if n == nil || n.Kind != yaml.MappingNode || depth > deepest {
+	if n == nil || n.Kind != yaml.MappingNode || done[n] {
 		return true
 	}
+	done[n] = true
 	var merged []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
@@ -229,13 +230,13 @@ func eachPair(n *yaml.Node, seen map[string]bool, yield func(k, v *yaml.Node) bo
 		m = resolve(m)
 		if m.Kind == yaml.SequenceNode {
 			for _, one := range m.Content {
-				if !eachPair(one, seen, yield, depth+1) {
+				if !eachPair(one, seen, done, yield) {
 					return false
 				}
 			}
 			continue
 		}
-		if !eachPair(m, seen, yield, depth+1) {
+		if !eachPair(m, seen, done, yield) {
 			return false
 		}
 	}
@@ -285,9 +286,10 @@ func (s *source) readable() []byte {
 	}
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
+	copied := 0
 	for _, doc := range s.docs {
-		if err := encoder.Encode(s.without(doc, 0)); err != nil {
-			return s.content
+		if err := encoder.Encode(s.without(doc, 0, &copied)); err != nil || copied > mostVisits {
+			return s.content // compose-go refuses what anchors make too big
 		}
 	}
 	if err := encoder.Close(); err != nil {
@@ -300,11 +302,11 @@ func (s *source) readable() []byte {
 const deepest = 64
 
 // without copies a tree and leaves out what is bad. Aliases are written out.
-func (s *source) without(n *yaml.Node, depth int) *yaml.Node {
+func (s *source) without(n *yaml.Node, depth int, copied *int) *yaml.Node {
 	n = resolve(n)
 	c := *n
 	c.Anchor, c.Content = "", nil
-	if depth > deepest {
+	if *copied++; depth > deepest || *copied > mostVisits {
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
 	}
 	switch n.Kind {
@@ -313,13 +315,13 @@ func (s *source) without(n *yaml.Node, depth int) *yaml.Node {
 			if !s.bad[k] && !s.bad[resolve(v)] {
 				key := *k
 				key.Anchor = ""
-				c.Content = append(c.Content, &key, s.without(v, depth+1))
+				c.Content = append(c.Content, &key, s.without(v, depth+1, copied))
 			}
 		}
 	case yaml.SequenceNode:
 		for _, one := range n.Content {
 			if !s.bad[resolve(one)] {
-				c.Content = append(c.Content, s.without(one, depth+1))
+				c.Content = append(c.Content, s.without(one, depth+1, copied))
 			}
 		}
 	}

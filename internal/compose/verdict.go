@@ -122,11 +122,17 @@ func (t Table) Find(pattern string) (Rule, bool) {
 // judge gives the verdict on every attribute that stands in the files and is still there in the merged project.
 func (r *reading) judge() {
 	table := Verdicts()
-	var gone []string // paths that were ignored or refused as a whole, with their file
+	gone := map[string]bool{} // paths that were ignored or refused as a whole, with their file
 	for _, a := range r.attributes {
 		at := a.source.at(a.key, pathString(a.path))
-		id := fmt.Sprintf("%d:%s", a.source.order, strings.Join(a.path, "\x00"))
-		if slices.ContainsFunc(gone, func(parent string) bool { return strings.HasPrefix(id, parent+"\x00") }) || !r.stands(a) {
+		id := func(length int) string {
+			return fmt.Sprintf("%d:%s", a.source.order, strings.Join(a.path[:length], "\x00"))
+		}
+		below := false
+		for length := 1; length < len(a.path) && !below; length++ {
+			below = gone[id(length)]
+		}
+		if below || !r.stands(a) {
 			continue
 		}
 		if r.overridden(a).line > 0 {
@@ -141,7 +147,7 @@ func (r *reading) judge() {
 			continue
 		}
 		if rule.Verdict != Partly {
-			gone = append(gone, id)
+			gone[id(len(a.path))] = true
 		}
 		r.tell(rule, at, a.path)
 	}
