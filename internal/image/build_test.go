@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/http/cgi"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -187,12 +189,12 @@ func TestBuildAttestations(t *testing.T) {
 	}
 }
 
-func TestBuildOfAnAddress(t *testing.T) {
-	t.Parallel()
-	l := newLab(t)
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	for name, text := range map[string]string{"Dockerfile": "FROM base:1\nCOPY a.txt /src/\n", "a.txt": "a", "other": "FROM base:1\nCOPY a.txt /other/\n"} {
+// archive is a tar of files.
+func archive(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for name, text := range files {
 		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text)), ModTime: time.Unix(1, 0)}); err != nil {
 			t.Fatal(err)
 		}
@@ -203,20 +205,55 @@ func TestBuildOfAnAddress(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(archive.Bytes()) }))
+	return out.Bytes()
+}
+
+// gitServer serves the repositories in dir by git's own HTTP server.
+func gitServer(t *testing.T, dir string) http.Handler {
+	t.Helper()
+	path, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := filepath.Join(strings.TrimSpace(string(path)), "git-http-backend")
+	if _, err := os.Stat(backend); err != nil {
+		t.Skip("git has no HTTP server here")
+	}
+	return &cgi.Handler{Path: backend, Env: []string{
+		"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*",
+	}}
+}
+
+func TestBuildOfAnAddress(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.write(map[string]string{"repo.git/sub/Dockerfile": "FROM base:1\nCOPY a.txt /git/\n", "repo.git/sub/a.txt": "a", "repo.git/b": "b"})
+	l.git("init", "-q", "-b", "main", "repo.git")
+	l.git("-C", "repo.git", "add", ".")
+	l.git("-C", "repo.git", "commit", "-qm", "1")
+	tar := archive(t, map[string]string{"other": "FROM base:1\nCOPY a.txt /other/\n", "a.txt": "a"})
+	mux := http.NewServeMux()
+	mux.Handle("/repo.git/", gitServer(t, l.dir))
+	mux.HandleFunc("/context.tar", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(tar) })
+	srv := httptest.NewServer(mux)
 	defer srv.Close()
-	address := srv.URL + "/context.tar"
 	for name, tt := range map[string]struct {
 		build types.BuildConfig
 		look  string
 		want  string
 	}{
-		"a Dockerfile of it":  {types.BuildConfig{Context: address, Dockerfile: "other"}, "ls other", "a.txt"},
-		"a Dockerfile inline": {types.BuildConfig{Context: address, DockerfileInline: "FROM base:1\nCOPY a.txt /in/\n"}, "ls in", "a.txt"},
+		"an archive's Dockerfile": {types.BuildConfig{Context: srv.URL + "/context.tar", Dockerfile: "other"}, "ls other", "a.txt"},
+		"a Dockerfile inline": {
+			types.BuildConfig{Context: srv.URL + "/context.tar", DockerfileInline: "FROM base:1\nCOPY a.txt /in/\n"}, "ls in", "a.txt",
+		},
+		"a repository": {types.BuildConfig{Context: srv.URL + "/repo.git#main:sub"}, "ls git", "a.txt"},
+		"more contexts": {
+			types.BuildConfig{Context: l.dir, DockerfileInline: "FROM base:1\nCOPY --from=lib b /more/\n", AdditionalContexts: types.Mapping{"lib": srv.URL + "/repo.git#main"}},
+			"ls more", "b",
+		},
 	} {
 		p := l.project(map[string]types.BuildConfig{"web": {}})
-		p.Services["web"].Build.Context = tt.build.Context
-		p.Services["web"].Build.Dockerfile, p.Services["web"].Build.DockerfileInline = tt.build.Dockerfile, tt.build.DockerfileInline
+		*p.Services["web"].Build = tt.build
 		web := l.resolve(image.Options{Project: p})["web"]
 		if got := l.run(web.Ref, tt.look); got != tt.want {
 			t.Errorf("%s: %q", name, got)

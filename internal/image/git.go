@@ -57,18 +57,22 @@ func (r *recipe) paths() []string {
 // what it brought to its first parent counts: so all commits up to the one that is found have the same files.
 func (r *recipe) lastCommit(ctx context.Context, in *inside) string {
 	ctx, cancel := context.WithCancel(ctx) // the history is long, and what we look for is mostly near
-	defer cancel()
 	cmd, err := gitCommand(ctx, r.config.Context, append([]string{
 		"log", "--first-parent", "-m", "--format=%x01%H", "--name-only", "--no-renames", "-z", "--",
 	}, r.paths()...)...)
 	if err != nil {
+		cancel()
 		return ""
 	}
 	out, err := cmd.StdoutPipe()
-	if err != nil || cmd.Start() != nil {
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		cancel()
 		return ""
 	}
-	defer func() { cancel(); _ = cmd.Wait() }()
+	defer func() { cancel(); _ = cmd.Wait() }() // it is killed, and that is no failure
 	lines := bufio.NewReader(out)
 	for commit := ""; ; {
 		line, err := lines.ReadString(0)

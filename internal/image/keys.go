@@ -2,6 +2,7 @@ package image
 
 import (
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -146,7 +147,7 @@ func parseCache(text string) (buildkit.CacheOptionsEntry, error) {
 		}
 	}
 	if e.Type == "" {
-		return e, fmt.Errorf("it has no type")
+		return e, errors.New("it has no type")
 	}
 	return e, nil
 }
@@ -169,9 +170,9 @@ func isOff(value string) bool {
 }
 
 // fetched is true for a build context that the builder fetches by itself.
-func fetched(context string) bool {
+func fetched(address string) bool {
 	for _, prefix := range []string{"http://", "https://", "git://", "ssh://", "git@", "github.com/"} {
-		if strings.HasPrefix(context, prefix) {
+		if strings.HasPrefix(address, prefix) {
 			return true
 		}
 	}

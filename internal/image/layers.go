@@ -19,9 +19,9 @@ type files []layer
 
 // layer is one layer. Paths are relative and clean, "." is its root; none of their parents is a link.
 type layer interface {
-	lookup(path string) (node, error)            // kindAbsent for what is not in it
-	names(folder string) ([]string, error)       // of what it has there, whiteouts may be among it
-	read(path string, max int64) ([]byte, error) // a file of it
+	lookup(path string) (node, error)              // kindAbsent for what is not in it
+	names(folder string) ([]string, error)         // of what it has there, whiteouts may be among it
+	read(path string, limit int64) ([]byte, error) // a file of it
 }
 
 // node is what a layer has at a path.
@@ -212,18 +212,18 @@ func (d diskLayer) names(folder string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-func (d diskLayer) read(name string, max int64) ([]byte, error) {
+func (d diskLayer) read(name string, limit int64) ([]byte, error) {
 	f, err := os.OpenFile(d.path(name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return readSmall(f, max)
+	return readSmall(f, limit)
 }
 
-func readSmall(r io.Reader, max int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, max+1))
-	if err == nil && int64(len(b)) > max {
+func readSmall(r io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(b)) > limit {
 		err = errTooBig
 	}
 	return b, err

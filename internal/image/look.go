@@ -120,17 +120,17 @@ type viewer struct {
 	open  func() (files, error)
 }
 
-// unread is the error of files that a dry run does without: they are at a registry.
-type unread struct{ error }
+// unreadError is of files that a dry run does without: they are at a registry.
+type unreadError struct{ error }
 
-func (u unread) Unwrap() error { return u.error }
+func (u unreadError) Unwrap() error { return u.error }
 
 func (v *viewer) look() error {
 	err := v.findUser()
 	if err == nil && v.image.Unknown == "" {
 		err = v.findContent()
 	}
-	if errors.As(err, new(unread)) {
+	if errors.As(err, new(unreadError)) {
 		return nil
 	}
 	return err

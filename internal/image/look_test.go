@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"log"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -241,9 +242,15 @@ func TestDryRunAsksRegistries(t *testing.T) {
 	if diff := cmp.Diff(image.User{UID: id(1000), GID: id(1001)}, got.User); diff != "" {
 		t.Error(diff)
 	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
 	for name, want := range map[string]string{
-		host + "/shop/other:1":  "it is not in the node's store, and " + host + " does not have it",
-		"127.0.0.1:1/shop/db:1": "it is not in the node's store, and 127.0.0.1:1 cannot be reached",
+		silent.Addr().String() + "/db:1": "it is not in the node's store, and " + silent.Addr().String() + " did not answer in time",
+		host + "/shop/other:1":           "it is not in the node's store, and " + host + " does not have it",
+		"127.0.0.1:1/shop/db:1":          "it is not in the node's store, and 127.0.0.1:1 cannot be reached",
 	} {
 		dry.Project = projectOf(volumes(name, "/data"))
 		out, err := image.Resolve(t.Context(), dry, image.Store{}, progress.Discard)
@@ -267,18 +274,19 @@ func TestDryRunWithoutTheSource(t *testing.T) {
 		service("c", types.BuildConfig{Context: dir, DockerfileInline: "FROM a", AdditionalContexts: types.Mapping{"lib": dir + "/lib"}}),
 		service("d", types.BuildConfig{Context: dir, DockerfileInline: "FROM x", AdditionalContexts: types.Mapping{"x": "service:a"}}),
 	)
+	p.WorkingDir = dir
 	out, err := image.Resolve(t.Context(), image.Options{Project: p, DryRun: true}, image.Store{}, progress.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := map[string][2]string{}
 	for key, i := range out {
-		got[key] = [2]string{i.Ref, strings.ReplaceAll(i.Unknown, dir, "DIR")}
+		got[key] = [2]string{i.Ref, i.Unknown}
 	}
 	want := map[string][2]string{
-		"a": {"docker.io/library/shop-a:not-built", "it is not built yet: the build context DIR/none is not a folder"},
-		"b": {"docker.io/library/shop-b:not-built", "it is not built yet: no Dockerfile at DIR/Dockerfile"},
-		"c": {"docker.io/library/shop-c:not-built", `it is not built yet: additional context "lib": DIR/lib is not a folder`},
+		"a": {"docker.io/library/shop-a:not-built", "it is not built yet: the build context none is not a folder"},
+		"b": {"docker.io/library/shop-b:not-built", "it is not built yet: no Dockerfile at Dockerfile"},
+		"c": {"docker.io/library/shop-c:not-built", `it is not built yet: additional context "lib": lib is not a folder`},
 		"d": {out["d"].Ref, "it is not built yet"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

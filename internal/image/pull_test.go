@@ -112,9 +112,16 @@ func TestPull(t *testing.T) {
 	push(t, host+"/private/app:1", "private")
 	set(host+"/private/app:1", "")
 	fails(`^image "\S+/private/app:1" is not in the node, and its registry either does not have it or wants a login$`, "docker login")
+	dry := image.Options{Project: p, DryRun: true}
+	if got := l.resolve(dry)["web"]; got.Unknown != "it is not in the node's store, and "+host+" does not have it or wants a login" {
+		t.Errorf("a dry run without a login: %+v", got)
+	}
 	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 	if err := os.WriteFile(filepath.Join(config, "config.json"), []byte(`{"auths":{"`+host+`":{"auth":"`+auth+`"}}}`), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if got := l.resolve(dry)["web"]; got.Unknown != "" || strings.Join(got.Config.Cmd, "") != "private" {
+		t.Errorf("a dry run with a login: %+v", got)
 	}
 	if got := l.resolve(image.Options{Project: p})["web"]; strings.Join(got.Config.Cmd, "") != "private" {
 		t.Errorf("with a login: %+v", got)

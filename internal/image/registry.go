@@ -40,7 +40,11 @@ func (l *library) ask(ctx context.Context, i *Image) {
 		config, err = remoteConfig(img)
 	}
 	if err != nil {
-		i.Unknown = "it is not in the node's store, and " + whyNot(ref.Context().RegistryStr(), err)
+		host := ref.Context().RegistryStr()
+		if defaultHost(host) || host == name.DefaultRegistry {
+			host = "docker.io"
+		}
+		i.Unknown = "it is not in the node's store, and " + whyNot(host, err)
 		return
 	}
 	i.Config, i.Health = config.Config.ImageConfig, config.health()
@@ -76,7 +80,7 @@ func whyNot(host string, err error) string {
 func remoteFiles(img v1.Image) (files, error) {
 	layers, err := img.Layers()
 	if err != nil {
-		return nil, unread{err}
+		return nil, unreadError{err}
 	}
 	var out files
 	left := &atomic.Int64{}
@@ -91,19 +95,19 @@ func remoteFiles(img v1.Image) (files, error) {
 func fetchLayer(l v1.Layer, left *atomic.Int64) (*tarLayer, error) {
 	size, err := l.Size()
 	if err != nil {
-		return nil, unread{err}
+		return nil, unreadError{err}
 	}
 	if left.Add(-size) < 0 {
-		return nil, unread{errTooBig}
+		return nil, unreadError{errTooBig}
 	}
 	r, err := l.Uncompressed()
 	if err != nil {
-		return nil, unread{err}
+		return nil, unreadError{err}
 	}
 	defer r.Close()
 	t, err := readTar(r)
 	if err != nil {
-		return nil, unread{err}
+		return nil, unreadError{err}
 	}
 	return t, nil
 }
@@ -128,10 +132,10 @@ func (r remoteLayer) names(folder string) ([]string, error) {
 	return t.names(folder)
 }
 
-func (r remoteLayer) read(name string, max int64) ([]byte, error) {
+func (r remoteLayer) read(name string, limit int64) ([]byte, error) {
 	t, err := r()
 	if err != nil {
 		return nil, err
 	}
-	return t.read(name, max)
+	return t.read(name, limit)
 }

@@ -20,6 +20,10 @@ import (
 // image of the same input is there; the rest is looked up, and pulled when it is missing. Builds and pulls go side by
 // side, equal ones once. The keys are "web" for a service, "web/pre_start/0" for its hooks and "job/seed" for a job.
 //
+// With DryRun nothing is made: what is not in s is looked up in its registry, for no longer than two seconds in all, and
+// where that fails, or where the image is yet to be built, Image.Unknown says so.
+//
+// A user or group that an image does not have is a *fault.Error of Kind ComposeFile.
 // A failed build is a *fault.Error of Kind Build with the last lines it printed; a store that does not answer is of
 // Kind Unreachable. The first failure cancels the rest.
 func Resolve(ctx context.Context, o Options, s Store, r progress.Reporter) (map[string]Image, error) {
@@ -230,6 +234,7 @@ func (t *task) placeholders() ([]*Image, error) {
 			return nil, err
 		}
 		why := strings.TrimPrefix(t.recipe.missing.Error(), fmt.Sprintf("service %q: ", t.recipe.owner))
+		why = strings.ReplaceAll(why, t.recipe.project+"/", "") // the same wherever the project lies
 		out = append(out, &Image{Ref: ref, Built: true, Unknown: notBuilt + ": " + why})
 	}
 	return out, nil
