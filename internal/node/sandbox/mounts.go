@@ -48,20 +48,76 @@ func (m Mounts) Apply() error {
 	return m.mountEtc()
 }
 
-// hideWritable puts memory over the folders where containerd, the kubelet and the CNI write by fixed paths.
+// hidden are the folders that containerd, the kubelet and the CNI write to by fixed paths, and what there may be of them
+// on the host, made by others. All of /run is hidden: /run/systemd alone would make runc ask systemd for cgroups.
+func hidden() map[string][]string {
+	return map[string][]string{
+		"/run":     nil,
+		"/var/log": {"containers", "pods"},
+		"/var/lib": {"calico", "cni", "containerd", "containers", "etcd", "kubelet", "nerdctl", "perch", "rancher"},
+	}
+}
+
+// hideWritable puts memory over the folders of hidden, and shows in it what else the host has there, since a pod may be
+// given such a path (/var/log, a project in /var/lib).
 func (m Mounts) hideWritable(keep int) error {
 	for _, dir := range []string{"/run", "/var/log", "/var/lib"} {
+		host, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+		defer func() { _ = unix.Close(host) }()
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
 		if err := mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
 			return err
 		}
+		ours := hidden()[dir]
+		entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return ours == nil || slices.Contains(ours, e.Name()) })
+		if err := show(host, dir, entries); err != nil {
+			return err
+		}
 	}
-	if _, err := os.Stat(m.Keep); err == nil {
-		return nil // it is not under one of them
+	if !strings.HasPrefix(m.Keep, "/run/") && !strings.HasPrefix(m.Keep, "/var/") {
+		return nil
 	}
 	if err := os.MkdirAll(m.Keep, 0o700); err != nil {
 		return err
 	}
 	return mount(fmt.Sprintf("/proc/self/fd/%d", keep), m.Keep, "", unix.MS_BIND|unix.MS_REC, "")
+}
+
+// show mounts folders and files of a host's folder, which host is a descriptor of, at their own names in dir. Links are
+// made anew; sockets and devices are left out.
+func show(host int, dir string, entries []os.DirEntry) error {
+	for _, e := range entries {
+		source := fmt.Sprintf("/proc/self/fd/%d/%s", host, e.Name())
+		target := filepath.Join(dir, e.Name())
+		var err error
+		switch {
+		case e.IsDir():
+			err = os.Mkdir(target, 0o700)
+		case e.Type().IsRegular():
+			err = os.WriteFile(target, nil, 0o600)
+		case e.Type()&os.ModeSymlink != 0:
+			if link, err := os.Readlink(source); err == nil {
+				_ = os.Symlink(link, target) // it went away meanwhile: so it does here
+			}
+			continue
+		default:
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		// Not with what is mounted below: under /var/lib/docker that may be hundreds.
+		if err := mount(source, target, "", unix.MS_BIND, ""); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	return nil
 }
 
 // mountSys gives the sandbox a /sys of its own network namespace, and its control groups as their roots.
