@@ -41,6 +41,7 @@ func TestCorpus(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) { accepted[r.name] = server.accept(t, r) })
 	}
 	report(t, table("AWESOME-COMPOSE", results, accepted))
+	t.Run("Shapes", func(t *testing.T) { testShapes(t, server) })
 	golden(t, "testdata/awesome-compose.golden", said(results))
 	refused := map[string]string{}
 	var took time.Duration

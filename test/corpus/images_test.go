@@ -23,6 +23,7 @@ type fact struct {
 // built, is unknown, as it is for `perch config` on a machine without a cluster.
 func facts() map[string]fact {
 	return map[string]fact{
+		"alpine":        {},
 		"elasticsearch": {ports: []string{"9200/tcp", "9300/tcp"}},
 		"mariadb":       {ports: []string{"3306/tcp"}, volumes: []string{"/var/lib/mysql"}, users: map[string]int64{"mysql": 999}},
 		"mongo":         {ports: []string{"27017/tcp"}, volumes: []string{"/data/db", "/data/configdb"}},

@@ -131,8 +131,8 @@ func (c check) alone() bool { return c.service.NetworkMode != "" && c.service.Ne
 
 func (c check) names() {
 	c.Helper()
-	if c.alone() {
-		return
+	if c.alone() || c.pod.RestartPolicy != "" && c.pod.RestartPolicy != corev1.RestartPolicyAlways {
+		return // nobody addresses what runs once
 	}
 	all := []string{c.service.Name}
 	if c.service.ContainerName != "" {
@@ -238,7 +238,7 @@ func (c check) volumes() {
 				c.wrong("anonymous volume %s is no emptyDir", v.Target)
 			}
 		case v.Type == types.VolumeTypeVolume:
-			if volume.PersistentVolumeClaim == nil || volume.PersistentVolumeClaim.ClaimName == "" {
+			if volume.NFS == nil && (volume.PersistentVolumeClaim == nil || volume.PersistentVolumeClaim.ClaimName == "") {
 				c.wrong("named volume %s is no claim", v.Target)
 			}
 		case v.Type == types.VolumeTypeBind:
