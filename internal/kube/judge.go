@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,7 @@ type scene struct {
 type verdict struct {
 	ready, total int32
 	done         bool
+	started      bool // of a Job: a pod of it runs, or has ended well
 	troubles     []trouble
 	note         string // the last thing worth telling when the wait ends without a trouble
 }
@@ -180,6 +182,7 @@ func judgeJob(j *batchv1.Job, s scene) verdict {
 	}
 	v.addRefusals(s, j.UID)
 	v.addPods(s, func(p *corev1.Pod) bool { return metav1.IsControlledBy(p, j) })
+	v.started = slices.ContainsFunc(s.pods, func(p *corev1.Pod) bool { return metav1.IsControlledBy(p, j) && hasBegun(p) })
 	// A container that ends with an error is the Job's own matter: it counts its retries and then fails.
 	kept := v.troubles[:0]
 	for _, t := range v.troubles {
@@ -189,6 +192,14 @@ func judgeJob(j *batchv1.Job, s scene) verdict {
 	}
 	v.troubles = kept
 	return v
+}
+
+// hasBegun tells whether a container of a pod, other than those that run before, runs or has ended well.
+func hasBegun(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.ContainerStatuses, func(cs corev1.ContainerStatus) bool {
+		end := cs.State.Terminated
+		return cs.State.Running != nil || end != nil && end.ExitCode == 0
+	})
 }
 
 // failedJob says why a Job failed: by its last pod when there is one, else by the Job's condition.

@@ -251,3 +251,27 @@ func TestGraceRunsOut(t *testing.T) {
 		t.Error("a trouble without grace does not end the wait")
 	}
 }
+
+func TestJobHasBegun(t *testing.T) {
+	t.Parallel()
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "j", UID: "1"}}
+	tests := map[string]struct {
+		state corev1.ContainerState
+		want  bool
+	}{
+		"waits":            {corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}, false},
+		"runs":             {corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, true},
+		"ended well":       {corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}, true},
+		"ended with error": {corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}, false},
+	}
+	for name, tt := range tests {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{
+			*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job")),
+		}}}
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "j", State: tt.state}}
+		v := judge(scene{workload: job, pods: []*corev1.Pod{pod}})
+		if v.started != tt.want || v.done {
+			t.Errorf("%s: started %t, done %t", name, v.started, v.done)
+		}
+	}
+}

@@ -62,11 +62,20 @@ func Reason(err error) string {
 // kind Rollout that holds the cause (a *RolloutError), the last log lines and a hint. When the context's deadline
 // passes, the error carries the last thing observed. Progress is reported as "2/3 ready" under id.
 func (c *Client) WaitReady(ctx context.Context, objs []runtime.Object, r progress.Reporter, id string) error {
+	return c.await(ctx, objs, r, id, false)
+}
+
+// WaitStarted is WaitReady for what nobody waits for to end: a Job may still run, and it is enough that it has begun.
+func (c *Client) WaitStarted(ctx context.Context, objs []runtime.Object, r progress.Reporter, id string) error {
+	return c.await(ctx, objs, r, id, true)
+}
+
+func (c *Client) await(ctx context.Context, objs []runtime.Object, r progress.Reporter, id string, begun bool) error {
 	var waits []*wait
 	tally := &tally{reporter: r, id: id, of: map[*wait]verdict{}}
 	for _, o := range objs {
 		if w := c.newWait(o); w != nil {
-			w.progress = tally.set
+			w.progress, w.begun = tally.set, begun
 			tally.of[w] = verdict{}
 			waits = append(waits, w)
 		}
@@ -111,6 +120,7 @@ type wait struct {
 	name      string
 	title     string // "service web"
 	hint      string // the command that shows more, for causes that have a log
+	begun     bool   // it is enough that a Job has begun
 	progress  func(*wait, verdict)
 	onPods    func([]*corev1.Pod) // called with the workload's pods at each change; may be nil
 
@@ -232,7 +242,7 @@ func (w *wait) loop(outer, inner context.Context, wake <-chan struct{}) error {
 		}
 		last = judge(s)
 		w.progress(w, last)
-		if last.done {
+		if last.done || w.begun && last.started && len(last.troubles) == 0 {
 			return nil
 		}
 		t, next := w.ripe(last.troubles, time.Now())

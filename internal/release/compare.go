@@ -363,7 +363,7 @@ func (p *planner) unready(u *Unit) string {
 		if w, there := p.observed.Workloads[ref]; there && (w.Ready < w.Total || !w.Settled) {
 			return fmt.Sprintf("%d/%d ready", w.Ready, w.Total)
 		}
-		if j, there := p.observed.Jobs[ref.Name]; ref.Kind == "Job" && there && kube.StateOf(j) == kube.JobRunning {
+		if j, there := p.observed.Jobs[ref.Name]; ref.Kind == "Job" && there && kube.StateOf(j) == kube.JobRunning && p.wanted.mustEnd(u.Service) {
 			return "still running"
 		}
 	}

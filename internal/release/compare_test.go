@@ -142,6 +142,30 @@ func golden(t *testing.T, path, got string) {
 	}
 }
 
+// TestRunningJob is a service that runs to its end: it is waited for when another service needs that end.
+func TestRunningJob(t *testing.T) {
+	t.Parallel()
+	for _, condition := range []string{Started, Completed} {
+		seed := unit(t, "seed", job("seed", "shop", "", "seed:1"))
+		web := unit(t, "web", deployment("web", "web:1", 1))
+		web.DependsOn = []Dependency{{Service: "seed", Condition: condition, Required: true}}
+		w := Wanted{Project: "shop", Namespace: "shop", Units: []Unit{seed, web}}
+		o := Observed{
+			Project: "shop", Namespace: "shop", Exists: true, Releases: map[string]Installed{}, Jobs: map[string]*batchv1.Job{"seed": job("seed", "shop", "", "seed:1")},
+			Workloads: map[Ref]Workload{{"Deployment", "web"}: {Ready: 1, Total: 1, Settled: true}},
+		}
+		install(t, &o, seed, "deployed")
+		install(t, &o, web, "deployed")
+		p, err := Compare(w, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Changes() != (condition == Completed) {
+			t.Errorf("%s: %s", condition, p)
+		}
+	}
+}
+
 func TestCompareRefusesACircle(t *testing.T) {
 	t.Parallel()
 	w, o := installedShop(t)

@@ -355,7 +355,11 @@ func (e *executor) wait(ctx context.Context, s Step) error {
 	if !e.detach || e.awaited(s.ID) {
 		limited, cancel := context.WithTimeout(ctx, e.timeout)
 		defer cancel()
-		err = e.client.WaitReady(limited, in(e.plan.Namespace, s.unit.Objects), e.report, "service "+s.Service)
+		wait := e.client.WaitStarted
+		if e.plan.wanted.mustEnd(s.Service) {
+			wait = e.client.WaitReady
+		}
+		err = wait(limited, in(e.plan.Namespace, s.unit.Objects), e.report, "service "+s.Service)
 	}
 	past := "ready"
 	if ro != nil {

@@ -7,6 +7,7 @@
 package release
 
 import (
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -64,6 +65,13 @@ type Wanted struct {
 	Known         []string         // all services of the Compose file, those that are not asked for too: no orphans
 	RemoveOrphans bool             // uninstall the project's releases of services that are neither Units nor Known
 	Recreate      bool             // roll even what is unchanged
+}
+
+// mustEnd tells whether a service waits for the end of another one.
+func (w Wanted) mustEnd(service string) bool {
+	return slices.ContainsFunc(w.Units, func(u Unit) bool {
+		return slices.ContainsFunc(u.DependsOn, func(d Dependency) bool { return d.Service == service && d.Condition == Completed })
+	})
 }
 
 // Release is one installed Helm release, for lists.
