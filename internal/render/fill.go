@@ -19,7 +19,8 @@ type fill struct {
 }
 
 // fillScript fills volumes that hold nothing but lost+found. It needs a shell, cp and rm of the image. A copy that was
-// interrupted is made again: a mark in the folder says that it is not whole.
+// interrupted is made again: a mark in the folder says that it is not whole. Who is not root (and so gives no mode) goes
+// without the files that it may not read.
 const fillScript = `set -e
 while [ $# -gt 0 ]; do
   src=$1 dst=$2 owner=$3 mode=$4; shift 4
@@ -33,7 +34,7 @@ while [ $# -gt 0 ]; do
     : > "$mark"
     for f in "$src"/* "$src"/.[!.]* "$src"/..?*; do
       [ -e "$f" ] || [ -L "$f" ] || continue
-      cp -a "$f" "$dst/"
+      cp -a "$f" "$dst/" || [ -z "$mode" ]
     done
     rm -f "$mark"
   fi

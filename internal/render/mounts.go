@@ -238,7 +238,7 @@ func (b *builder) bind(m *mounts, r runs, i int, v types.ServiceVolumeConfig, tr
 		}
 		propagate(&at, v)
 		b.weaker(r, "volumes", levelPrivileged, "a folder or file of the node is mounted at "+v.Target)
-		m.add(hostPath(slug("host", tree.Host), tree.Host, kind), at)
+		m.add(hostPath(slug("host", v.Target), tree.Host, kind), at)
 		return
 	}
 	data := map[string][]byte{}

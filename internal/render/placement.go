@@ -40,7 +40,7 @@ func (w workload) spread(key string, skew int32, otherwise corev1.UnsatisfiableC
 // that share a claim, which is on one node at a time, must not be kept apart.
 func (w workload) apart() *corev1.PodAntiAffinity {
 	alone := w.service.Deploy != nil && w.service.Deploy.Placement.MaxReplicas == 1
-	if w.kind() == daemonSet || w.kind() == statefulSet || (w.replicas() < 2 && !alone) {
+	if w.kind() != deployment || (w.replicas() < 2 && !alone) {
 		return nil
 	}
 	term := corev1.PodAffinityTerm{

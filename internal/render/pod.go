@@ -228,6 +228,8 @@ func setHostname(s *corev1.PodSpec, c types.ContainerSpec) {
 		return label == "" || strings.Trim(label, "0123456789abcdefghijklmnopqrstuvwxyz-") != "" || strings.Trim(label, "-") != label
 	}):
 		s.HostnameOverride = &name
+	default:
+		s.Hostname = compose.Name(name) // package compose says so
 	}
 }
 
