@@ -1,22 +1,33 @@
 package compose
 
 import (
+	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
 
-// followAll reads the files that the main ones include and extend, so that their mistakes have lines too.
+// followAll reads the files that the main ones include and extend, so that their mistakes have lines too. It goes over them until
+// nothing new is found: a service that is extended may extend another one.
 func (r *reading) followAll() {
-	for i := 0; i < len(r.files); i++ { // grows while it is walked
-		s := r.files[i]
-		for _, doc := range s.docs {
-			r.followIncludes(s, doc)
-			r.followExtends(s, doc)
+	for more := true; more; {
+		more = false
+		for i := 0; i < len(r.files); i++ { // grows while it is walked
+			s := r.files[i]
+			for _, doc := range s.docs {
+				if !s.followed {
+					r.followIncludes(s, doc)
+				}
+				more = r.followExtends(s, doc) || more
+			}
+			more = more || !s.followed
+			s.followed = true
 		}
 	}
+	r.checkExtends()
 }
 
 func (r *reading) followIncludes(s *source, doc *yaml.Node) {
@@ -91,53 +102,141 @@ func (r *reading) includedEnv(s, included *source, env *yaml.Node) map[string]st
 	return withEnvFiles(o, included.dir, base, &r.findings)
 }
 
-func (r *reading) followExtends(s *source, doc *yaml.Node) {
-	for _, kind := range []string{"services", "jobs"} {
-		_, services := child(doc, kind)
-		if services == nil {
-			continue
+// followExtends reads what the services of a file extend. It says whether there was something new.
+func (r *reading) followExtends(s *source, doc *yaml.Node) bool {
+	more := false
+	for e := range s.extensions(doc) {
+		before := len(r.problems)
+		switch {
+		case s.bad[e.node]:
+		case e.file != nil:
+			more = r.extend(s, e) || more
+		case s.services != nil && !s.services[e.base]:
+			s.services[e.base], more = true, true
 		}
-		for name, service := range pairs(services) {
-			if s.services != nil && !s.services[name.Value] {
-				continue
-			}
-			_, extends := child(service, "extends")
-			_, file := child(extends, "file")
-			_, base := child(extends, "service")
-			if file == nil || base == nil {
-				continue
-			}
-			before := len(r.problems)
-			r.extend(s, file, s.vars.text(base))
-			if len(r.problems) > before {
-				s.bad[resolve(extends)], r.incomplete = true, true
+		if len(r.problems) > before {
+			s.bad[e.node], r.incomplete = true, true
+		}
+	}
+	return more
+}
+
+// extension is one service, or job, that extends another one.
+type extension struct {
+	kind, name string // services or jobs, and which
+	node       *yaml.Node
+	file       *yaml.Node // nil: the same
+	base       string
+}
+
+// extensions are those of a document that count: of an extended file the services that are extended.
+func (s *source) extensions(doc *yaml.Node) func(yield func(extension) bool) {
+	return func(yield func(extension) bool) {
+		for _, kind := range []string{"services", "jobs"} {
+			_, services := child(doc, kind)
+			for name, service := range pairs(services) {
+				_, node := child(service, "extends")
+				if node == nil || (s.services != nil && !s.services[name.Value]) {
+					continue
+				}
+				node = resolve(node)
+				e := extension{kind: kind, name: name.Value, node: node}
+				if node.Kind == yaml.ScalarNode {
+					e.base = s.vars.text(node)
+				} else if _, base := child(node, "service"); base != nil {
+					e.base = s.vars.text(resolve(base))
+					_, e.file = child(node, "file")
+				}
+				if e.base != "" && !yield(e) {
+					return
+				}
 			}
 		}
 	}
 }
 
-func (r *reading) extend(s *source, file *yaml.Node, service string) {
-	name := s.vars.text(file)
-	at := s.at(file, "extends")
+func (r *reading) extend(s *source, e extension) bool {
+	name := s.vars.text(resolve(e.file))
+	at := s.at(e.file, "extends")
 	if remote(name) {
 		r.problem(at, "extends of "+name+": remote files are not carried", "copy the file into the project and name its path")
-		return
+		return false
 	}
 	path := absolute(s.dir, name)
 	for _, known := range r.files {
 		if known.path == path {
-			if known.services != nil {
-				known.services[service] = true
+			if known.broken {
+				s.bad[e.node] = true // told before
+				return false
 			}
-			return
+			more := known.services != nil && !known.services[e.base]
+			if more {
+				known.services[e.base] = true
+			}
+			return more
 		}
 	}
 	extended := r.open(at, "extends of "+name, path)
 	if extended == nil {
-		return
+		return false
 	}
 	extended.dir, extended.vars = filepath.Dir(path), s.vars
-	extended.services = map[string]bool{service: true}
+	extended.services = map[string]bool{e.base: true}
+	return true
+}
+
+// checkExtends finds services that are not there to be extended, or extend each other. compose-go ends at the first of them, so
+// they are left out of the project.
+func (r *reading) checkExtends() {
+	bases := map[string]string{} // by file and service
+	where := func(path, service string) string { return path + "\x00" + service }
+	for _, s := range r.files {
+		for _, doc := range s.docs {
+			for e := range s.extensions(doc) {
+				if s.bad[e.node] {
+					continue
+				}
+				path := s.path
+				if e.file != nil {
+					path = absolute(s.dir, s.vars.text(resolve(e.file)))
+				}
+				steps := []string{e.kind, e.name}
+				at := s.at(e.node, pathString(append(steps, "extends")))
+				if known, there := r.extensible(path, e.kind); !slices.Contains(known, e.base) && there {
+					r.problem(at, fmt.Sprintf("%sextends %q, which is no %s of %s", subject(steps), e.base, strings.TrimSuffix(e.kind, "s"), shown(r.options.WorkingDir, path, "")),
+						didYouMean(e.base, known))
+					s.bad[e.node], r.incomplete = true, true
+					continue
+				}
+				bases[where(s.path, e.name)] = where(path, e.base)
+				seen := map[string]bool{}
+				for next, ok := where(s.path, e.name), true; ok; next, ok = bases[next] {
+					if seen[next] {
+						r.problem(at, subject(steps)+"services extend each other in a circle", "leave one extends out")
+						s.bad[e.node], r.incomplete = true, true
+						delete(bases, where(s.path, e.name))
+						break
+					}
+					seen[next] = true
+				}
+			}
+		}
+	}
+}
+
+// extensible are the services or jobs of a file that was read.
+func (r *reading) extensible(path, kind string) (known []string, there bool) {
+	for _, s := range r.files {
+		if s.path != path {
+			continue
+		}
+		there = true
+		for _, doc := range s.docs {
+			_, services := child(doc, kind)
+			known = append(known, names(services)...)
+		}
+	}
+	return known, there
 }
 
 // open reads one more file into the project, once.
@@ -153,7 +252,11 @@ func (r *reading) open(at position, what, path string) *source {
 		return nil
 	}
 	s := &source{bad: map[*yaml.Node]bool{}, path: path, shown: shown(r.options.WorkingDir, path, ""), order: len(r.files), content: content}
+	before := len(r.problems)
 	s.parse(&r.findings)
+	if len(r.problems) > before {
+		s.docs, s.broken = nil, true // compose-go must not see it either
+	}
 	r.files = append(r.files, s)
 	return s
 }

@@ -135,7 +135,7 @@ func (r *reading) examine() {
 		met: func(a attribute) { r.attributes = append(r.attributes, a) },
 	}
 	for _, s := range r.files {
-		e.source, e.text, e.bad, e.visits = s, s.vars.text, s.bad, 0
+		e.source, e.text, e.bad = s, s.vars.text, s.bad
 		for _, doc := range s.docs {
 			s.vars.check(s, doc, nil, &r.findings)
 			e.document(doc)

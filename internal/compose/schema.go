@@ -63,15 +63,11 @@ type examiner struct {
 	text   func(*yaml.Node) string // the value of a scalar after interpolation
 	found  *findings
 	met    func(attribute)
-	visits int
 	known  map[*shape]keys           // what keys found out before
 	regexp map[string]*regexp.Regexp // compiled patterns of the schema
 	checks map[string]valueCheck
 	bad    map[*yaml.Node]bool // values that cannot be read; the project is made without them, to check the rest
 }
-
-// mostVisits is far over what any true file needs: anchors of anchors can stand for billions of values.
-const mostVisits = 1 << 18
 
 // attribute is an attribute of the specification where it stands in a file.
 type attribute struct {
@@ -120,12 +116,6 @@ func (e *examiner) problem(n *yaml.Node, at place, message, hint string) {
 func (e *examiner) examine(raw *yaml.Node, s *shape, at place) {
 	n, s := resolve(raw), e.deref(s)
 	if n == nil || s == nil || n.Tag == "!reset" {
-		return
-	}
-	if e.visits++; e.visits >= mostVisits {
-		if e.visits == mostVisits {
-			e.problem(raw, at, "the anchors of this file stand for too much", "write out what they stand for")
-		}
 		return
 	}
 	if !e.requiredOneOf(n, s, at) {
@@ -210,7 +200,7 @@ func onlyContainers(types []string) bool {
 
 // requiredOneOf handles anyOf, which this schema uses only to say that one of several keys must be there.
 func (e *examiner) requiredOneOf(n *yaml.Node, s *shape, at place) bool {
-	if len(s.AnyOf) == 0 || e.source.override {
+	if len(s.AnyOf) == 0 || e.source.override || n.Kind != yaml.MappingNode {
 		return true
 	}
 	var names []string

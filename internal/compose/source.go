@@ -16,6 +16,8 @@ type source struct {
 	shown    string // how messages name it
 	order    int
 	main     bool            // given with -f or found; others were included or extended
+	broken   bool            // it is not YAML
+	followed bool            // what it includes was read
 	override bool            // not the first of its group: it need not be valid by itself
 	vars     interpolator    // its variables: an included file may have an env file of its own
 	dir      string          // what relative include and extends paths start from
@@ -40,9 +42,15 @@ func (s *source) parse(f *findings) {
 			}
 			return
 		}
-		if node.Kind == yaml.DocumentNode && len(node.Content) == 1 {
-			s.docs = append(s.docs, node.Content[0])
+		if node.Kind != yaml.DocumentNode || len(node.Content) != 1 {
+			continue
 		}
+		before := len(f.problems)
+		m := measure{source: s, found: f, sizes: map[*yaml.Node]int{}, open: map[*yaml.Node]bool{}}
+		if size := m.node(node.Content[0], 0); len(f.problems) == before && size-m.written > mostAliased {
+			f.problem(s.at(node.Content[0], ""), "the anchors of this file stand for too much", "write out what they stand for")
+		}
+		s.docs = append(s.docs, node.Content[0])
 	}
 }
 
@@ -286,10 +294,9 @@ func (s *source) readable() []byte {
 	}
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
-	copied := 0
 	for _, doc := range s.docs {
-		if err := encoder.Encode(s.without(doc, 0, &copied)); err != nil || copied > mostVisits {
-			return s.content // compose-go refuses what anchors make too big
+		if err := encoder.Encode(s.without(doc)); err != nil {
+			return s.content
 		}
 	}
 	if err := encoder.Close(); err != nil {
@@ -298,30 +305,24 @@ func (s *source) readable() []byte {
 	return out.Bytes()
 }
 
-// deepest bounds how far anchors that hold each other are followed.
-const deepest = 64
-
 // without copies a tree and leaves out what is bad. Aliases are written out.
-func (s *source) without(n *yaml.Node, depth int, copied *int) *yaml.Node {
+func (s *source) without(n *yaml.Node) *yaml.Node {
 	n = resolve(n)
 	c := *n
 	c.Anchor, c.Content = "", nil
-	if *copied++; depth > deepest || *copied > mostVisits {
-		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
-	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		for k, v := range pairs(n) {
 			if !s.bad[k] && !s.bad[resolve(v)] {
 				key := *k
 				key.Anchor = ""
-				c.Content = append(c.Content, &key, s.without(v, depth+1, copied))
+				c.Content = append(c.Content, &key, s.without(v))
 			}
 		}
 	case yaml.SequenceNode:
 		for _, one := range n.Content {
 			if !s.bad[resolve(one)] {
-				c.Content = append(c.Content, s.without(one, depth+1, copied))
+				c.Content = append(c.Content, s.without(one))
 			}
 		}
 	}
