@@ -16,6 +16,7 @@ type fill struct {
 	source string // path in the image to copy from, "" for nothing
 	owner  string // uid:gid for the folder, "" as it is
 	mode   string // octal, "" as it is
+	root   bool   // only root can do that, whoever the container runs as
 }
 
 // fillScript fills volumes that hold nothing but lost+found. It needs a shell, cp and rm of the image. A copy that was
@@ -60,7 +61,13 @@ func (b *builder) prepareCopy(m *mounts, r runs, i int, volume corev1.Volume, ta
 		}
 		f.source = clean(target)
 	}
-	if whoRuns(r.spec, r.image).maybeRoot() {
+	who := whoRuns(r.spec, r.image)
+	// An image that made the folder its user's own may lean on that: initdb of PostgreSQL wants to change its mode.
+	f.root = !who.root && content.UID != 0 && who.uid != nil && content.UID == *who.uid && r.image.Shell
+	if f.root {
+		b.weaker(r, fmt.Sprintf("volumes[%d]", i), levelBaseline, fmt.Sprintf("an init container that runs as root gives the folder at %s to user %d, whose own it is in the image", target, content.UID))
+	}
+	if who.root || f.root {
 		if content.UID != 0 || content.GID != 0 {
 			f.owner = fmt.Sprintf("%d:%d", content.UID, content.GID)
 		}
@@ -76,7 +83,7 @@ func (b *builder) prepareTmpfs(m *mounts, r runs, volume corev1.Volume, t tmpfsO
 	if t.owner == "" && (t.mode == 0 || t.mode&0o777 == 0o777) {
 		return
 	}
-	if !r.image.Shell || !whoRuns(r.spec, r.image).maybeRoot() {
+	if !r.image.Shell || !whoRuns(r.spec, r.image).root {
 		b.note(r, key, "the tmpfs at %s can be written by all: only a container that runs as root, with a shell in its image, can change that", t.target)
 		return
 	}
@@ -102,6 +109,10 @@ func (b *builder) filler(r runs, m mounts, of corev1.Container) (corev1.Containe
 		SecurityContext: of.SecurityContext.DeepCopy(),
 		Resources:       *of.Resources.DeepCopy(),
 	}
+	if whoRuns(r.spec, r.image).root {
+		// It does what Docker does before the container is there: cap_drop is not for it.
+		c.SecurityContext.Capabilities = nil
+	}
 	if r.scratch != "" {
 		c.Name = compose.NameWithin(c.Name+"-"+r.container, 63)
 	}
@@ -113,7 +124,23 @@ func (b *builder) filler(r runs, m mounts, of corev1.Container) (corev1.Containe
 			c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: f.volume, MountPath: dir})
 		}
 		mounted[f.volume] = true
+		if f.root {
+			c.SecurityContext = asRoot(c.SecurityContext)
+		}
 	}
 	c.Args = escapeAll(c.Args)
 	return c, true
+}
+
+// asRoot is the security of an init container that is root, with what cp -a, chown and chmod need and no more.
+func asRoot(of *corev1.SecurityContext) *corev1.SecurityContext {
+	s := of.DeepCopy()
+	if s == nil {
+		s = &corev1.SecurityContext{}
+	}
+	s.RunAsUser, s.RunAsGroup, s.RunAsNonRoot = new(int64(0)), new(int64(0)), new(false)
+	s.Capabilities = &corev1.Capabilities{
+		Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"},
+	}
+	return s
 }

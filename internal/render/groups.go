@@ -84,6 +84,12 @@ func (b *builder) expand() {
 		b.owners[name] = map[string]string{}
 		s.Volumes = b.volumesOf(own, name, name, nil)
 		b.services[name] = s
+		for _, text := range s.VolumesFrom {
+			other, _, _ := strings.Cut(text, ":")
+			if of, ok := b.project.Project.Services[other]; ok && len(own[other]) == 0 && b.image(other, of.ContainerSpec).Config == nil {
+				b.note(runs{path: "services." + name}, "volumes_from", "the volumes that the image of %q has are not known, so none of them is shared", other)
+			}
+		}
 	}
 }
 

@@ -253,7 +253,7 @@ func (b *builder) bind(m *mounts, r runs, i int, v types.ServiceVolumeConfig, tr
 		items = append(items, corev1.KeyToPath{Key: key, Path: name, Mode: new(readable(file.Mode))})
 	}
 	if tree.Folder {
-		for n, place := range places(r.spec, v.Target, tree) {
+		for n, place := range b.places(r.spec, v.Target, tree) {
 			key := fmt.Sprintf("place-%d", n)
 			data[key] = nil
 			items = append(items, corev1.KeyToPath{Key: key, Path: place})
@@ -281,7 +281,7 @@ func (b *builder) bind(m *mounts, r runs, i int, v types.ServiceVolumeConfig, tr
 
 // places are the paths in a copied folder where something else of the container is mounted and the folder has nothing:
 // as it cannot be written to, they must be there before. For what is a folder, a file in it does that.
-func places(c types.ContainerSpec, target string, tree compose.Tree) []string {
+func (b *builder) places(c types.ContainerSpec, target string, tree compose.Tree) []string {
 	var all []string
 	add := func(path string, folder bool) {
 		below, ok := strings.CutPrefix(clean(path), strings.TrimSuffix(clean(target), "/")+"/")
@@ -296,7 +296,7 @@ func places(c types.ContainerSpec, target string, tree compose.Tree) []string {
 		}
 	}
 	for _, v := range c.Volumes {
-		add(v.Target, true)
+		add(v.Target, v.Type != types.VolumeTypeBind || b.project.Binds[v.Source].Folder || b.project.Binds[v.Source].Create)
 	}
 	for _, t := range c.Tmpfs {
 		before, _, _ := strings.Cut(t, ":")

@@ -20,9 +20,6 @@ type user struct {
 // restricted tells whether the container can have the level restricted: it is known not to be root.
 func (u user) restricted() bool { return u.known && !u.root }
 
-// maybeRoot tells whether the container can be root.
-func (u user) maybeRoot() bool { return !u.restricted() }
-
 // whoRuns is user: of the file, else USER of the image, as far as they are known. Names were looked up in the image.
 func whoRuns(c types.ContainerSpec, i Image) user {
 	name, group, grouped := strings.Cut(c.User, ":")
