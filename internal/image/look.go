@@ -220,7 +220,7 @@ func (v *viewer) failed(name string, err error) error {
 	return fmt.Errorf("image %s: %s: %w", familiar(v.image.Ref), name, err)
 }
 
-// findContent fills Content for the container's volumes, and Shell when there is something to copy.
+// findContent fills Content for the container's volumes, and Shell when something is to be done for one of them.
 func (v *viewer) findContent() error {
 	targets := v.targets
 	if v.readOnly { // elsewhere, what the image declares as VOLUME is writable as the rest of it
@@ -241,11 +241,11 @@ func (v *viewer) findContent() error {
 			return v.failed(target, err)
 		}
 	}
-	filled := false
+	wanted := false // something to copy, or a folder to give away
 	for _, c := range content {
-		filled = filled || c.Filled
+		wanted = wanted || c.Filled || c.UID != 0 || c.GID != 0
 	}
-	if filled {
+	if wanted {
 		if v.image.Shell, err = f.shell(); err != nil {
 			return v.failed("/bin/sh", err)
 		}

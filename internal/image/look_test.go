@@ -137,7 +137,7 @@ func TestLookIntoImages(t *testing.T) {
 	if hook := images["web/pre_start/0"]; hook.Content != nil || hook.Health != nil || *hook.User.UID != 0 {
 		t.Errorf("a hook of another image: %+v", hook)
 	}
-	if hook := images["web/pre_start/1"]; hook.Shell || len(hook.Content) != 1 {
+	if hook := images["web/pre_start/1"]; !hook.Shell || len(hook.Content) != 1 { // an empty folder that is somebody's is to be given to them
 		t.Errorf("a hook: %+v", hook)
 	}
 	// Nothing is filled but what the image declares as VOLUME, which counts in a container that is read-only.
