@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/dotenv"
-	"go.yaml.in/yaml/v4"
 
 	"github.com/perch-k8s/perch/internal/fault"
 )
@@ -79,7 +78,7 @@ func absolute(dir, path string) string {
 func readMain(o Options, files []string, f *findings) (sources, error) {
 	var read sources
 	for i, file := range files {
-		s := &source{order: i, main: true, override: i > 0, bad: map[*yaml.Node]bool{}}
+		s := &source{order: i, main: true, override: i > 0}
 		var err error
 		if file == "-" {
 			s.path, s.shown = "-", "<stdin>"
@@ -186,7 +185,7 @@ func withEnvFiles(o Options, dir string, env map[string]string, f *findings) map
 
 const dotenvHint = "write NAME=value, one a line; quote values with spaces or #"
 
-var dotenvPlace = regexp.MustCompile(`line (\d+): (unexpected character "[^"]*" in variable name|unterminated quoted value)`)
+var dotenvPlace = regexp.MustCompile(`line (\d+): (unexpected character "[^"]*" in variable name|unterminated quoted value|key cannot contain a space)`)
 
 // dotenvLine is the line of a mistake in an env file. For a quote that is not closed, the parser counts to the end.
 func dotenvLine(err error, content []byte) int {

@@ -72,16 +72,24 @@ func (r *reading) include(s *source, entry, path, dir, env *yaml.Node, override 
 		return
 	}
 	file := absolute(s.dir, name)
+	for from := s; from != nil; from = from.from {
+		if from.path == file {
+			r.problem(at, "include of "+name+": the files include each other in a circle", "leave one include out")
+			return
+		}
+	}
 	included := r.open(at, "include of "+name, file)
 	if included == nil {
 		return
 	}
-	included.override = override
+	included.override, included.from = override, s
 	included.dir = filepath.Dir(file)
 	if dir != nil {
 		included.dir = absolute(s.dir, s.vars.text(dir))
 	}
-	included.vars = interpolator{r.includedEnv(s, included, env)}
+	told := len(r.problems)
+	included.vars = interpolator{env: r.includedEnv(s, included, env)}
+	included.vars.partial = len(r.problems) > told
 }
 
 // includedEnv is the environment of an included file: that of the project, then its own env files, by default the .env
@@ -251,11 +259,10 @@ func (r *reading) open(at position, what, path string) *source {
 		r.problem(at, what+": "+reason(err), "the path is relative to the folder of the file that names it")
 		return nil
 	}
-	s := &source{bad: map[*yaml.Node]bool{}, path: path, shown: shown(r.options.WorkingDir, path, ""), order: len(r.files), content: content}
-	before := len(r.problems)
+	s := &source{path: path, shown: shown(r.options.WorkingDir, path, ""), order: len(r.files), content: content}
 	s.parse(&r.findings)
-	if len(r.problems) > before {
-		s.docs, s.broken = nil, true // compose-go must not see it either
+	if s.broken {
+		s.docs = nil // compose-go must not see it either
 	}
 	r.files = append(r.files, s)
 	return s

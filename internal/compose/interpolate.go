@@ -13,7 +13,8 @@ import (
 
 // interpolator fills ${VAR} from the project's environment and remembers what was missing.
 type interpolator struct {
-	env map[string]string
+	env     map[string]string
+	partial bool // an env file could not be read: what is not set may be in it
 }
 
 func (i interpolator) lookup(name string) (string, bool) {
@@ -67,7 +68,11 @@ func (i interpolator) check(s *source, n *yaml.Node, path []string, f *findings)
 		}
 	case yaml.ScalarNode:
 		if strings.Contains(n.Value, "$") {
+			before := len(f.problems)
 			i.checkText(s.at(n, pathString(path)), n.Value, path, f)
+			if len(f.problems) > before {
+				s.bad[n] = true
+			}
 		}
 	}
 }
@@ -84,6 +89,7 @@ func (i interpolator) checkText(at position, text string, path []string, f *find
 	var missing *template.MissingRequiredError
 	var invalid *template.InvalidTemplateError
 	switch {
+	case errors.As(err, &missing) && i.partial:
 	case errors.As(err, &missing):
 		message := fmt.Sprintf("%svariable %s is required and has no value", subject(path), missing.Variable)
 		if missing.Reason != "" {
@@ -94,6 +100,7 @@ func (i interpolator) checkText(at position, text string, path []string, f *find
 		f.problem(at, subject(path)+"not a valid variable in this value", "write $$ for a dollar sign, ${NAME} for a variable")
 	case err != nil:
 		f.problem(at, subject(path)+err.Error(), "")
+	case i.partial:
 	default:
 		for _, name := range unset {
 			if plainReference(text, name) {

@@ -66,9 +66,11 @@ func (r *reading) read() error {
 	}
 	r.dir = projectDir(r.options, files)
 	r.env = withEnvFiles(r.options, r.dir, r.env, &r.findings)
+	partial := len(r.problems) > 0
 	if r.files, err = readMain(r.options, files, &r.findings); err != nil {
 		return err
 	}
+	broken := len(r.files) < len(files)
 	if len(r.options.Override) > 0 {
 		const name = "(override)"
 		r.files = append(r.files, &source{path: name, shown: name, order: len(r.files), main: true, override: true, content: r.options.Override})
@@ -76,16 +78,17 @@ func (r *reading) read() error {
 	for _, s := range r.files {
 		s.dir = r.dir
 		s.parse(&r.findings)
-		if len(s.docs) == 0 && len(r.problems) == 0 {
+		if len(s.docs) == 0 && !s.broken {
 			r.problem(position{file: s.shown, order: s.order, line: 1}, "the file is empty", "begin with services:")
 		}
+		broken = broken || s.broken || len(s.docs) == 0
 	}
-	if len(r.problems) > 0 {
+	if broken {
 		return nil
 	}
 	r.nameProject()
 	r.env["COMPOSE_PROJECT_NAME"] = r.name
-	r.interpolate = interpolator{r.env}
+	r.interpolate = interpolator{r.env, partial}
 	for _, s := range r.files {
 		s.vars = r.interpolate
 	}
@@ -104,13 +107,14 @@ func (r *reading) nameProject() {
 		if normal := loader.NormalizeProjectName(given); normal != given {
 			r.problem(position{}, fmt.Sprintf("project name %q has characters that Compose does not allow", given),
 				fmt.Sprintf("use lower-case letters, digits, hyphens and underscores, as in %q", normal))
+			r.name = cmpOr(normal, "default") // to check the rest
 		}
 		return
 	}
 	for _, s := range r.files {
 		for _, doc := range s.docs {
 			if _, value := child(doc, "name"); value != nil {
-				if name := loader.NormalizeProjectName(interpolator{r.env}.text(value)); name != "" {
+				if name := loader.NormalizeProjectName(interpolator{env: r.env}.text(value)); name != "" {
 					r.name = name
 				}
 			}

@@ -19,6 +19,21 @@ type measure struct {
 	sizes   map[*yaml.Node]int  // of what was measured before
 	open    map[*yaml.Node]bool // the nodes that hold the one that is measured
 	written int                 // nodes that the file has
+	tags    int                 // how many have a tag that is not known
+}
+
+// tag tells of a tag that is neither YAML's for the values that Compose has, nor Compose's own.
+func (m *measure) tag(n *yaml.Node) {
+	if n.Style&yaml.TaggedStyle == 0 {
+		return
+	}
+	switch n.Tag {
+	case "!", "!reset", "!override", "!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq", "!!merge":
+	default:
+		m.source.bad[n] = true
+		m.tags++
+		m.found.problem(m.source.at(n, ""), "unknown tag "+n.Tag, "Compose has !reset and !override")
+	}
 }
 
 func (m *measure) node(n *yaml.Node, depth int) int {
@@ -30,6 +45,7 @@ func (m *measure) node(n *yaml.Node, depth int) int {
 		return m.sizes[n.Alias]
 	}
 	m.written++
+	m.tag(n)
 	if depth == deepestYAML {
 		m.found.problem(m.source.at(n, ""), "nested too deep", "look for a bracket that is not closed")
 		return 0

@@ -48,6 +48,8 @@ func (o *oneOrMany) UnmarshalJSON(data []byte) error {
 }
 
 // composeShape is the schema that compose-go ships. It is read once: it is a constant, and takes longer than most files.
+//
+//nolint:gochecknoglobals // a constant that must be parsed
 var composeShape = sync.OnceValues(func() (*shape, error) {
 	var root shape
 	if err := json.Unmarshal([]byte(schema.Schema), &root); err != nil {
@@ -364,12 +366,24 @@ func (e *examiner) scalar(n *yaml.Node, s *shape, at place) {
 	if err == nil && s.Maximum != nil && number > *s.Maximum {
 		e.problem(n, at, fmt.Sprintf("%s is more than %v", value, *s.Maximum), "")
 	}
+	if isSwitch(s, at) {
+		if message, hint := checkBoolean(value); message != "" {
+			e.problem(n, at, message, hint)
+		}
+		return
+	}
 	if e.value(n, value, at) || s.Pattern == "" || jsonType(n) != "string" {
 		return
 	}
 	if !e.matches(s.Pattern, value) {
 		e.problem(n, at, fmt.Sprintf("%q does not match %s", value, s.Pattern), "")
 	}
+}
+
+// isSwitch tells whether a value is true or false: the schema allows any string, since it may come from a variable.
+func isSwitch(s *shape, at place) bool {
+	return len(s.Type) == 2 && slices.Contains(s.Type, "boolean") && slices.Contains(s.Type, "string") &&
+		!strings.HasSuffix(at.pattern, ".provenance") && !strings.HasSuffix(at.pattern, ".sbom")
 }
 
 func jsonType(n *yaml.Node) string {

@@ -16,7 +16,8 @@ type source struct {
 	shown    string // how messages name it
 	order    int
 	main     bool            // given with -f or found; others were included or extended
-	broken   bool            // it is not YAML
+	from     *source         // the file that includes it
+	broken   bool            // it is not YAML that can be walked
 	followed bool            // what it includes was read
 	override bool            // not the first of its group: it need not be valid by itself
 	vars     interpolator    // its variables: an included file may have an env file of its own
@@ -32,12 +33,14 @@ type sources []*source
 
 // parse reads the YAML of content. A file that is not YAML is a problem with the line of the mistake.
 func (s *source) parse(f *findings) {
+	s.bad = map[*yaml.Node]bool{}
 	decoder := yaml.NewDecoder(strings.NewReader(string(s.content)))
 	for {
 		var node yaml.Node
 		err := decoder.Decode(&node)
 		if err != nil {
 			if err.Error() != "EOF" {
+				s.broken = true
 				f.problem(s.yamlPosition(err), "invalid YAML: "+yamlReason(err), yamlHint(err))
 			}
 			return
@@ -47,9 +50,10 @@ func (s *source) parse(f *findings) {
 		}
 		before := len(f.problems)
 		m := measure{source: s, found: f, sizes: map[*yaml.Node]int{}, open: map[*yaml.Node]bool{}}
-		if size := m.node(node.Content[0], 0); len(f.problems) == before && size-m.written > mostAliased {
+		if size := m.node(node.Content[0], 0); size-m.written > mostAliased {
 			f.problem(s.at(node.Content[0], ""), "the anchors of this file stand for too much", "write out what they stand for")
 		}
+		s.broken = s.broken || len(f.problems)-before > m.tags
 		s.docs = append(s.docs, node.Content[0])
 	}
 }

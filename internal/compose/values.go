@@ -3,12 +3,15 @@ package compose
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/format"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/go-units"
+	"github.com/robfig/cron/v3"
 	"go.yaml.in/yaml/v4"
 )
 
@@ -51,7 +54,10 @@ func (e *examiner) longForm(n *yaml.Node, at place) {
 // value checks a scalar beyond its type: what compose-go would stumble over one at a time, and without its line. It says
 // whether there was a check for it.
 func (e *examiner) value(n *yaml.Node, value string, at place) bool {
-	check, ok := e.checks[common(at.pattern)]
+	check, ok := e.checks[at.pattern]
+	if !ok {
+		check, ok = e.checks[common(at.pattern)]
+	}
 	if !ok || jsonType(n) == "null" {
 		return false
 	}
@@ -99,12 +105,48 @@ func valueChecks() map[string]valueCheck {
 		s + "restart":                              checkRestart,
 		s + "pull_policy":                          checkPullPolicy,
 		s + "deploy.mode":                          checkMode,
+
+		s + "cpu_shares":                             checkCount,
+		s + "cpu_quota":                              checkInteger,
+		s + "cpu_period":                             checkCount,
+		s + "pids_limit":                             checkInteger,
+		s + "oom_score_adj":                          checkInteger,
+		s + "memswap_limit":                          checkSwap,
+		s + "umask":                                  checkFileMode,
+		s + "secrets.[].mode":                        checkFileMode,
+		s + "configs.[].mode":                        checkFileMode,
+		s + "volumes.[].tmpfs.mode":                  checkFileMode,
+		s + "gpus.[].count":                          checkDeviceCount,
+		s + "ulimits.*":                              checkInteger,
+		s + "ulimits.*.soft":                         checkInteger,
+		s + "ulimits.*.hard":                         checkInteger,
+		s + "build.ulimits.*":                        checkInteger,
+		s + "build.ulimits.*.soft":                   checkInteger,
+		s + "build.ulimits.*.hard":                   checkInteger,
+		s + "build.shm_size":                         checkBytes,
+		s + "deploy.endpoint_mode":                   checkWord("vip", "dnsrr"),
+		s + "deploy.placement.max_replicas_per_node": checkCount,
+		s + "deploy.resources.limits.pids":           checkInteger,
+		s + "deploy.resources.reservations.devices.[].count":                                  checkDeviceCount,
+		s + "deploy.resources.reservations.generic_resources.[].discrete_resource_spec.value": checkCount,
+		s + "deploy.update_config.failure_action":                                             checkWord("pause", "continue", "rollback"),
+		s + "deploy.update_config.max_failure_ratio":                                          checkRatio,
+		s + "deploy.rollback_config.failure_action":                                           checkWord("pause", "continue"),
+		s + "deploy.rollback_config.max_failure_ratio":                                        checkRatio,
+		s + "deploy.rollback_config.delay":                                                    checkDuration,
+		s + "deploy.rollback_config.monitor":                                                  checkDuration,
+		s + "deploy.rollback_config.parallelism":                                              checkCount,
+		s + "deploy.restart_policy.condition":                                                 checkWord("none", "on-failure", "any"),
+
+		"jobs.*.triggers.schedule.[]":          checkCron,
+		"jobs.*.triggers.schedule.[].cron":     checkCron,
+		"jobs.*.triggers.schedule.[].timezone": checkTimezone,
 	}
 }
 
 func checkPort(value string) (string, string) {
 	if _, err := types.ParsePortConfig(value); err != nil {
-		return fmt.Sprintf("%q is not a port mapping: %s", value, strings.TrimPrefix(err.Error(), "invalid ")),
+		return fmt.Sprintf("%q is not a port mapping: %s", value, err),
 			`as in "8080:80", "127.0.0.1:8080:80" or "53:53/udp"`
 	}
 	return "", ""
@@ -155,7 +197,7 @@ func checkExpose(value string) (string, string) {
 func checkVolume(value string) (string, string) {
 	v, err := format.ParseVolume(value)
 	if err != nil {
-		return fmt.Sprintf("%q is not a volume: %s", value, strings.TrimPrefix(err.Error(), "invalid ")), `as in "data:/var/lib/data" or "./conf:/etc/app:ro"`
+		return fmt.Sprintf("%q is not a volume: %s", value, err), `as in "data:/var/lib/data" or "./conf:/etc/app:ro"`
 	}
 	if !strings.HasPrefix(v.Target, "/") {
 		return fmt.Sprintf("the path in the container, %q, does not begin with a slash", v.Target), `as in "data:/var/lib/data"`
@@ -173,6 +215,79 @@ func checkDuration(value string) (string, string) {
 func checkCount(value string) (string, string) {
 	if n, err := strconv.Atoi(value); err != nil || n < 0 {
 		return fmt.Sprintf("%q is not a number of 0 or more", value), ""
+	}
+	return "", ""
+}
+
+func checkInteger(value string) (string, string) {
+	if _, err := strconv.ParseInt(value, 10, 64); err != nil {
+		return fmt.Sprintf("%q is not a number", value), ""
+	}
+	return "", ""
+}
+
+func checkDeviceCount(value string) (string, string) {
+	if strings.EqualFold(value, "all") {
+		return "", ""
+	}
+	if n, err := strconv.Atoi(value); err != nil || n < 0 {
+		return fmt.Sprintf("%q is not a number of devices", value), "a number, or all"
+	}
+	return "", ""
+}
+
+func checkRatio(value string) (string, string) {
+	if n, err := strconv.ParseFloat(value, 64); err != nil || n < 0 || n > 1 {
+		return fmt.Sprintf("%q is not a ratio", value), "as in 0.1"
+	}
+	return "", ""
+}
+
+func checkFileMode(value string) (string, string) {
+	if n, err := strconv.ParseUint(value, 0, 32); err != nil || n > 0o7777 {
+		return fmt.Sprintf("%q is not a file mode", value), "as in 0440"
+	}
+	return "", ""
+}
+
+func checkSwap(value string) (string, string) {
+	if value == "-1" {
+		return "", ""
+	}
+	return checkBytes(value)
+}
+
+// checkWord is the check of a value that is one of some words.
+func checkWord(words ...string) valueCheck {
+	return func(value string) (string, string) {
+		if value == "" || slices.Contains(words, value) {
+			return "", ""
+		}
+		return fmt.Sprintf("%q is not one of %s", value, quoted(words)), didYouMean(value, words)
+	}
+}
+
+func checkBoolean(value string) (string, string) {
+	switch strings.ToLower(value) {
+	case "true", "false", "yes", "no", "on", "off", "y", "n", "1", "0", "t", "f", "":
+		return "", ""
+	}
+	return fmt.Sprintf("%q is not true or false", value), ""
+}
+
+func checkCron(value string) (string, string) {
+	if strings.Contains(value, "TZ=") {
+		return fmt.Sprintf("%q has a time zone in it", value), "write it as timezone:"
+	}
+	if _, err := cron.ParseStandard(value); err != nil {
+		return fmt.Sprintf("%q is not a schedule", value), `minute, hour, day, month, weekday, as in "0 3 * * *", or @daily`
+	}
+	return "", ""
+}
+
+func checkTimezone(value string) (string, string) {
+	if _, err := time.LoadLocation(value); err != nil || strings.EqualFold(value, "local") {
+		return fmt.Sprintf("%q is not a time zone", value), "as in Europe/Paris or Etc/UTC"
 	}
 	return "", ""
 }
