@@ -113,6 +113,9 @@ func (r *reading) checkPlacement(s types.ServiceConfig, path []string) {
 	in := func(steps ...string) []string {
 		return append(slices.Clone(path), append([]string{"deploy"}, steps...)...)
 	}
+	if s.Deploy.Mode == "global-job" && !r.options.Embedded {
+		r.warn(r.at(in("mode")...), subject(path)+"deploy.mode: global-job is carried in part: Kubernetes has no job that runs on every node, so it runs once", "")
+	}
 	for i, text := range s.Deploy.Placement.Constraints {
 		at := r.at(in("placement", "constraints", strconv.Itoa(i))...)
 		if _, err := ParseConstraint(text); err != nil {

@@ -252,10 +252,29 @@ func (r *reading) checkRestarts(s types.ServiceConfig, path []string) {
 	case awaited && always:
 		r.problem(r.at(steps...), fmt.Sprintf("%sanother service waits for it to end, and restart: %s never lets it", subject(path), cmpOr(s.Restart, "any")),
 			`write restart: "no"`)
-	case !awaited && policy != "" && !always && !(s.Deploy != nil && s.Deploy.Mode == "replicated-job"):
+	case !awaited && policy != "" && !always && !r.runsOnce(s):
 		r.warn(r.at(steps...), fmt.Sprintf("%srestart: %s is carried in part: Kubernetes starts it again whenever it ends", subject(path), policy),
 			"a service that is to run once has another one wait for it with service_completed_successfully, or is written under jobs:")
 	}
+}
+
+// runsOnce tells whether a service becomes a Job, as far as the file says: its image may have a port or a health check.
+func (r *reading) runsOnce(s types.ServiceConfig) bool {
+	never := s.Restart == types.RestartPolicyNo
+	if s.Deploy != nil {
+		if strings.HasSuffix(s.Deploy.Mode, "-job") {
+			return true
+		}
+		if s.Deploy.RestartPolicy != nil {
+			never = s.Deploy.RestartPolicy.Condition == "none"
+		}
+	}
+	for _, other := range r.project.Project.Services {
+		if _, needed := other.DependsOn[s.Name]; needed {
+			return false
+		}
+	}
+	return never && len(s.Ports)+len(s.Expose) == 0 && s.HealthCheck == nil
 }
 
 func (r *reading) awaited(name string) bool {

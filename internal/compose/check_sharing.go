@@ -26,7 +26,7 @@ func (r *reading) sharing(c types.ContainerSpec, path []string) {
 	for what, mode := range map[string]string{"network": c.NetworkMode, "processes": c.Pid, "shared memory": c.Ipc} {
 		if key := map[string]string{"network": "network_mode", "processes": "pid", "shared memory": "ipc"}[what]; mode == "host" && r.options.Embedded {
 			r.warn(r.at(in(key)...), fmt.Sprintf("%shost is carried in part: the %s of the host is that of perch's node, which is not this machine's", subject(in(key)), what),
-				map[string]string{"network_mode": "publish what is to answer on this machine with ports:"}[key])
+				map[string]string{"network_mode": "name the ports that are to answer on this machine with expose: or ports:"}[key])
 		}
 	}
 	_, written := descendFirst(r.files, in("networks")...)

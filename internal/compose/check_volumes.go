@@ -87,7 +87,11 @@ func (r *reading) checkTmpfs(spec, options string, path []string) {
 	for _, o := range strings.Split(options, ",") {
 		name, value, _ := strings.Cut(o, "=")
 		switch name {
-		case "", "rw", "exec", "suid", "dev", "nodev", "nosuid", "noexec":
+		case "", "rw", "exec", "suid", "dev", "nodev", "nosuid", "noexec", "uid", "gid":
+		case "mode":
+			if _, err := strconv.ParseUint(value, 8, 12); err != nil {
+				r.problem(r.at(path...), fmt.Sprintf("%stmpfs: %q is not a mode", subject(path[:2]), value), "as in mode=1777")
+			}
 		case "size":
 			if _, err := units.RAMInBytes(value); err != nil {
 				r.problem(r.at(path...), fmt.Sprintf("%stmpfs: %q is not a size", subject(path[:2]), value), "as in size=64m")

@@ -332,10 +332,8 @@ func checkPullPolicy(value string) (string, string) {
 
 func checkMode(value string) (string, string) {
 	switch value {
-	case "", "replicated", "global", "replicated-job":
+	case "", "replicated", "global", "replicated-job", "global-job":
 		return "", ""
-	case "global-job":
-		return "mode global-job is not carried: Kubernetes has no job that runs once on every node", "write mode: replicated-job"
 	}
-	return fmt.Sprintf("mode %q is not known", value), "replicated, global or replicated-job"
+	return fmt.Sprintf("mode %q is not known", value), "replicated, global, replicated-job or global-job"
 }
