@@ -84,8 +84,8 @@ func New(rules []Rule) (*Watcher, error) {
 // the next change that asks for it. ready is called when the pods are known and the first copies are made.
 func (w *Watcher) Run(ctx context.Context, o Options, ready func()) error {
 	w.o, w.services = o, map[string]*service{}
+	told := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel(nil)
@@ -115,19 +115,10 @@ func (w *Watcher) Run(ctx context.Context, o Options, ready func()) error {
 		}
 	})
 	err := w.files.Run(ctx, w.changed)
-	if err == nil && context.Cause(ctx) != nil && !errors.Is(context.Cause(ctx), context.Canceled) {
-		err = causeOf(ctx)
+	if err == nil && told.Err() == nil {
+		err = context.Cause(ctx) // something that must go on ended
 	}
 	return err
-}
-
-// causeOf is why the watch ended by itself; nil when it was told to.
-func causeOf(ctx context.Context) error {
-	cause := context.Cause(ctx)
-	if fault.KindOf(cause) == fault.Other && errors.Is(cause, context.Canceled) {
-		return nil
-	}
-	return cause
 }
 
 // changed hands out what changed paths ask for.
@@ -166,7 +157,7 @@ func (s *service) report(status progress.Status, format string, args ...any) {
 // again tells of a container that came later and was brought up to date.
 func (s *service) again(pod string, files int) {
 	s.o.Report.Report(progress.Event{
-		ID: "watch " + s.name, Status: progress.Done, Text: fmt.Sprintf("pod %s: synced %d changed before it started", pod, files),
+		ID: "watch " + s.name, Status: progress.Done, Text: fmt.Sprintf("pod %s: synced %s that changed before it was there", pod, many(files, "file")),
 	})
 }
 
@@ -250,7 +241,7 @@ func (s *service) do(ctx context.Context, w Work, number int64) {
 		}
 		s.difference.release()
 	}
-	if len(w.Sync) > 0 && !s.sync(ctx, w, number) {
+	if len(w.Sync) > 0 && !w.Restart && !s.sync(ctx, w, number) {
 		return
 	}
 	for _, index := range w.Exec {

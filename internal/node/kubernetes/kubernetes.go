@@ -70,6 +70,9 @@ const (
 // Run runs Kubernetes until ctx ends (it returns nil then) or a component ends, which is an error with its name. Pods
 // go on running when it returns. report is called by several goroutines.
 func Run(ctx context.Context, c Config, report func(Event)) error {
+	if err := prompt(); err != nil {
+		return err
+	}
 	if err := c.check(); err != nil {
 		return err
 	}
