@@ -111,9 +111,6 @@ func (r *reading) sidecars() {
 		if s.GetScale() != 1 && s.GetScale() != r.scale(pod) {
 			r.warn(r.at(path...), fmt.Sprintf("%sit runs in each of the %d pods of %q, not in %d of its own", subject(path), r.scale(pod), pod, s.GetScale()), "")
 		}
-		if len(s.PreStart) > 0 {
-			problem(fmt.Sprintf("write it under %s", pod), "pre_start", "pre_start of a service in the pod of %q is not carried", pod)
-		}
 	}
 }
 

@@ -197,38 +197,41 @@ func (r *reading) extend(s *source, e extension) bool {
 // they are left out of the project.
 func (r *reading) checkExtends() {
 	bases := map[string]string{} // by file and service
-	where := func(path, service string) string { return path + "\x00" + service }
 	for _, s := range r.files {
 		for _, doc := range s.docs {
 			for e := range s.extensions(doc) {
-				if s.bad[e.node] {
-					continue
-				}
-				path := s.path
-				if e.file != nil {
-					path = absolute(s.dir, s.vars.text(resolve(e.file)))
-				}
-				steps := []string{e.kind, e.name}
-				at := s.at(e.node, pathString(append(steps, "extends")))
-				if known, there := r.extensible(path, e.kind); !slices.Contains(known, e.base) && there {
-					r.problem(at, fmt.Sprintf("%sextends %q, which is no %s of %s", subject(steps), e.base, strings.TrimSuffix(e.kind, "s"), shown(r.options.WorkingDir, path, "")),
-						didYouMean(e.base, known))
-					s.bad[e.node], r.incomplete = true, true
-					continue
-				}
-				bases[where(s.path, e.name)] = where(path, e.base)
-				seen := map[string]bool{}
-				for next, ok := where(s.path, e.name), true; ok; next, ok = bases[next] {
-					if seen[next] {
-						r.problem(at, subject(steps)+"services extend each other in a circle", "leave one extends out")
-						s.bad[e.node], r.incomplete = true, true
-						delete(bases, where(s.path, e.name))
-						break
-					}
-					seen[next] = true
+				if !s.bad[e.node] {
+					r.checkBase(s, e, bases)
 				}
 			}
 		}
+	}
+}
+
+func (r *reading) checkBase(s *source, e extension, bases map[string]string) {
+	where := func(path, service string) string { return path + "\x00" + service }
+	path := s.path
+	if e.file != nil {
+		path = absolute(s.dir, s.vars.text(resolve(e.file)))
+	}
+	steps := []string{e.kind, e.name}
+	wrong := func(message, hint string) {
+		r.problem(s.at(e.node, pathString(append(steps, "extends"))), subject(steps)+message, hint)
+		s.bad[e.node], r.incomplete = true, true
+	}
+	if known, there := r.extensible(path, e.kind); !slices.Contains(known, e.base) && there {
+		wrong(fmt.Sprintf("extends %q, which is no %s of %s", e.base, strings.TrimSuffix(e.kind, "s"), shown(r.options.WorkingDir, path, "")), didYouMean(e.base, known))
+		return
+	}
+	bases[where(s.path, e.name)] = where(path, e.base)
+	seen := map[string]bool{}
+	for next, ok := where(s.path, e.name), true; ok; next, ok = bases[next] {
+		if seen[next] {
+			wrong("services extend each other in a circle", "leave one extends out")
+			delete(bases, where(s.path, e.name))
+			return
+		}
+		seen[next] = true
 	}
 }
 

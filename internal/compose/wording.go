@@ -89,7 +89,7 @@ func didYouMean(word string, known []string) string {
 		distance = 2
 	}
 	for _, candidate := range known {
-		if d := editDistance(strings.ToLower(word), candidate); d < distance || (d == distance && best == "" && d < len(word)/2) {
+		if d := editDistance(strings.ToLower(word), strings.ToLower(candidate)); d < distance || (d == distance && best == "" && d < len(word)/2) {
 			best, distance = candidate, d
 		}
 	}
