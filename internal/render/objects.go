@@ -71,7 +71,15 @@ func (b *builder) workloadOf(name string) workload {
 	w := b.part(name)
 	for _, other := range b.sidecarsOf(name) {
 		part := b.part(other)
-		part.ports = slices.DeleteFunc(part.ports, func(p containerPort) bool { return hasPort(w.allPorts(), p) })
+		there, names := w.allPorts(), map[string]bool{}
+		for _, p := range there {
+			names[p.name] = true
+		}
+		part.ports = slices.DeleteFunc(part.ports, func(p containerPort) bool { return hasPort(there, p) })
+		for i := range part.ports {
+			part.ports[i].name = freeName(part.ports[i], names)
+			names[part.ports[i].name] = true
+		}
 		w.sidecars = append(w.sidecars, part)
 	}
 	return w

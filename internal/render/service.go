@@ -29,18 +29,17 @@ type containerPort struct {
 // servicePorts are the ports of a service: ports, then expose, then what the image exposes; each once.
 func (w workload) servicePorts() []containerPort {
 	var all []containerPort
+	at, named := map[containerPort]int{}, map[string]bool{}
 	add := func(p containerPort) {
-		for i, known := range all {
-			if samePort(known, p) {
-				if p.app != "" && known.app == "" {
-					all[i].app = p.app
-				}
-				return
+		key := containerPort{port: p.port, protocol: p.protocol}
+		if i, known := at[key]; known {
+			if all[i].app == "" {
+				all[i].app = p.app
 			}
+			return
 		}
-		if p.name == "" || slices.ContainsFunc(all, func(k containerPort) bool { return k.name == p.name }) {
-			p.name = fmt.Sprintf("%s-%d", strings.ToLower(string(p.protocol)), p.port)
-		}
+		p.name = freeName(p, named)
+		at[key], named[p.name] = len(all), true
 		all = append(all, p)
 	}
 	for _, p := range w.service.Ports {
@@ -56,6 +55,18 @@ func (w workload) servicePorts() []containerPort {
 		add(p)
 	}
 	return all
+}
+
+// freeName is the name of a port, or one made of its number where it has none or another port has it.
+func freeName(p containerPort, taken map[string]bool) string {
+	name := p.name
+	for n := 1; name == "" || taken[name]; n++ {
+		name = fmt.Sprintf("%s-%d", strings.ToLower(string(p.protocol)), p.port)
+		if n > 1 {
+			name += fmt.Sprintf("-%d", n)
+		}
+	}
+	return name
 }
 
 func samePort(a, b containerPort) bool { return a.port == b.port && a.protocol == b.protocol }
