@@ -19,6 +19,7 @@ type upFlags struct {
 	detach, build, noBuild, forceRecreate, removeOrphans, wait, watch bool
 	pull                                                              pullPolicy
 	timeout                                                           seconds
+	plan                                                              string
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -40,6 +41,7 @@ func newUpCommand(a *app) *cobra.Command {
 	flags.Var(&f.pull, "pull", "pull images `WHEN`: always, or missing ones only")
 	flags.BoolVar(&f.forceRecreate, "force-recreate", false, "roll all services, changed or not")
 	flags.BoolVar(&f.removeOrphans, "remove-orphans", false, "remove services that the file no longer has")
+	flags.StringVar(&f.plan, "plan", "", "do what a `file` of perch plan --out says, or nothing")
 	flags.BoolVar(&f.wait, "wait", false, "the same as --detach: up always waits until the app is ready")
 	flags.BoolVarP(&f.watch, "watch", "w", false, "rebuild, sync and restart as files change: see perch watch")
 	flags.VarP(&f.timeout, "timeout", "t", "`time` a service may take to become ready, as 30s or 5m")
@@ -61,7 +63,15 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 	if err := a.onlyEmbedded(); err != nil {
 		return err
 	}
-	result, err := up.Up(ctx, f.options(a, services), a.progress())
+	o := f.options(a, services)
+	if f.plan != "" {
+		p, err := readPlan(a.absolute(f.plan), o)
+		if err != nil {
+			return err
+		}
+		o.Planned = p.Steps
+	}
+	result, err := up.Up(ctx, o, a.progress())
 	a.warn(result.Warnings)
 	a.closeProgress()
 	if err != nil {

@@ -169,12 +169,16 @@ func (p *planner) unit(u *Unit) error {
 	}
 	id := string(kind) + " " + u.Service
 	in := p.observed.Releases[u.Release]
-	p.add(Step{
+	s := Step{
 		ID: id, Kind: kind, Service: u.Service, Cause: cause, After: gate, Soft: soft, unit: u,
 		replace: append(p.staleJobs(u, in), immutable(u, in)...), clean: in.Status != "" && in.Status != "deployed",
 		back:  takeBack{in.Deployed, in.Manifest},
 		again: kind == Upgrade && in.Status == "deployed" && in.Digest == u.Chart.Digest,
-	})
+	}
+	if kind == Upgrade {
+		s.Downtime = downtime(u, in, s.replace, s.again)
+	}
+	p.add(s)
 	wait := "wait " + u.Service
 	p.add(Step{ID: wait, Kind: Wait, Service: u.Service, After: []string{id}, unit: u})
 	p.ends[u.Service] = ends{started: id, ready: wait}

@@ -23,6 +23,7 @@ type ExecuteOptions struct {
 	Timeout    time.Duration // for each migration, and for each service to become ready; 0 is 5 minutes
 	HistoryMax int           // revisions kept of each release; 0 is 10
 	Detach     bool          // do not wait for services that no other one waits for
+	Planned    []Step        // refuse to do anything but these steps, as Plan.Check has it; nil: whatever is needed
 	Holder     Holder        // who takes the deploy lock; empty is this process
 }
 
@@ -41,6 +42,11 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 		r.Report(progress.Event{
 			ID: "service " + service, Status: progress.Warned, Text: "not in the Compose file: perch up --remove-orphans removes it",
 		})
+	}
+	if o.Planned != nil {
+		if err := p.Check(o.Planned); err != nil {
+			return err
+		}
 	}
 	if !p.Changes() {
 		for _, s := range p.Steps {
@@ -62,6 +68,11 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 	}
 	if p, err = Compare(p.wanted, now); err != nil {
 		return err
+	}
+	if o.Planned != nil {
+		if err := p.Check(o.Planned); err != nil {
+			return err
+		}
 	}
 	h, err := newHelm(c, p.Namespace, o.HistoryMax)
 	if err != nil {

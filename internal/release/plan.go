@@ -2,11 +2,14 @@ package release
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/perch-k8s/perch/internal/fault"
 )
 
 // Kind is what a step does.
@@ -28,13 +31,14 @@ const (
 
 // Step is one node of a Plan.
 type Step struct {
-	ID      string   // unique in the plan: "install web", "migrate web/0", "prune"
-	Kind    Kind     //
-	Service string   // "" when it is not about one service
-	Object  string   // the object it is about, when that is not the service
-	Cause   string   // why it is needed, for people
-	After   []string // IDs of the steps that must have succeeded before
-	Soft    []string // IDs of the steps that must have ended before, with or without success
+	ID       string   `json:"id"`                 // unique in the plan: "install web", "migrate web/0", "prune"
+	Kind     Kind     `json:"kind"`               //
+	Service  string   `json:"service,omitempty"`  // "" when it is not about one service
+	Object   string   `json:"object,omitempty"`   // the object it is about, when that is not the service
+	Cause    string   `json:"cause,omitempty"`    // why it is needed, for people
+	Downtime string   `json:"downtime,omitempty"` // why the service does not answer for a moment; "": it does all the time
+	After    []string `json:"after,omitempty"`    // IDs of the steps that must have succeeded before
+	Soft     []string `json:"soft,omitempty"`     // IDs of the steps that must have ended before, with or without success
 
 	unit    *Unit
 	objects []runtime.Object
@@ -82,6 +86,9 @@ func (p Plan) String() string {
 			after = "after " + strings.Join(names, ", ")
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Kind, what, s.Cause, after)
+		if s.Downtime != "" {
+			fmt.Fprintf(w, "\t\tdowntime: %s\t\n", s.Downtime)
+		}
 	}
 	_ = w.Flush() // a strings.Builder takes all
 	lines := strings.Split(b.String(), "\n")
@@ -89,6 +96,31 @@ func (p Plan) String() string {
 		lines[i] = strings.TrimRight(l, " ")
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Check is an error when the plan has not exactly the given steps, those of a plan that was made before: it names the first
+// that differs.
+func (p Plan) Check(before []Step) error {
+	stale := func(format string, args ...any) error {
+		return fault.New(fault.Other, "look at it again: perch plan", "the plan no longer holds: "+format, args...)
+	}
+	for _, s := range p.Steps {
+		old, there := (Plan{Steps: before}).step(s.ID)
+		switch {
+		case !there:
+			return stale("%s is new (%s)", s.ID, s.Cause)
+		case old.Cause != s.Cause:
+			return stale("%s was because %q, and is because %q", s.ID, old.Cause, s.Cause)
+		case !slices.Equal(old.After, s.After) || !slices.Equal(old.Soft, s.Soft) || old.Downtime != s.Downtime:
+			return stale("%s comes in another order", s.ID)
+		}
+	}
+	for _, old := range before {
+		if _, there := p.step(old.ID); !there {
+			return stale("%s is not needed any more", old.ID)
+		}
+	}
+	return nil
 }
 
 // step finds a step by its ID.

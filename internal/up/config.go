@@ -75,28 +75,7 @@ func foresee(ctx context.Context, o Options, project *compose.Project) (map[stri
 	return image.Resolve(ctx, options, s, progress.Discard)
 }
 
-// dryRun is the plan that Up would execute. A cluster that does not run is taken for an empty one.
-func dryRun(ctx context.Context, o Options, project *compose.Project) (text string, changes bool, err error) {
-	images, err := foresee(ctx, o, project)
-	if err != nil {
-		return "", false, err
-	}
-	rendered, err := render.Objects(project, imagesOf(images), target(o, project))
-	if err != nil {
-		return "", false, err
-	}
-	p, err := planDry(ctx, o, project, rendered, images)
-	if err != nil {
-		return "", false, err
-	}
-	for _, key := range sortedKeys(images) {
-		if images[key].Built {
-			text += "build      " + key + "  " + images[key].Ref + "\n"
-		}
-	}
-	return text + p.String(), p.Changes() || text != "", nil
-}
-
+// planDry compares without changing anything. A cluster that does not run is taken for an empty one.
 func planDry(ctx context.Context, o Options, project *compose.Project, rendered render.Output, images map[string]image.Image) (release.Plan, error) {
 	status, err := o.Node.Status(ctx)
 	if err != nil {

@@ -94,7 +94,7 @@ func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (
 		return err
 	}
 	result.Changed = plan.Changes()
-	if err := release.Execute(ctx, s.client, plan, r, release.ExecuteOptions{Timeout: o.Timeout}); err != nil {
+	if err := release.Execute(ctx, s.client, plan, r, release.ExecuteOptions{Timeout: o.Timeout, Planned: o.Planned}); err != nil {
 		return err
 	}
 	if result.URLs, err = awaitPublished(ctx, o, rendered); err != nil {

@@ -29,8 +29,9 @@ type Options struct {
 	ForceRecreate bool
 	RemoveOrphans bool
 	DryRun        bool
-	Timeout       time.Duration // for each service to become ready
-	Verbose       bool          // every line that a build prints
+	Planned       []release.Step // do exactly these, or nothing; nil: whatever is needed
+	Timeout       time.Duration  // for each service to become ready
+	Verbose       bool           // every line that a build prints
 }
 
 // Result is what Up did.
@@ -47,16 +48,18 @@ type Result struct {
 
 // Up brings the project to what its Compose file says. Warnings are in the result even when there is an error.
 func Up(ctx context.Context, o Options, r progress.Reporter) (Result, error) {
+	if o.DryRun {
+		p, err := MakePlan(ctx, o)
+		return Result{
+			Project: p.Project, Namespace: p.Namespace, Context: p.Context, Changed: p.Changes, Plan: p.String(), Warnings: p.Warnings,
+		}, err
+	}
 	project, err := loadProject(ctx, o)
 	if err != nil {
 		return Result{}, err
 	}
-	result := Result{Project: project.Name, Namespace: namespaceOf(o, project), Context: o.Kube.Context, Warnings: project.Warnings}
-	if o.DryRun {
-		result.Plan, result.Changed, err = dryRun(ctx, o, project)
-		return result, err
-	}
 	s := &Session{options: o, project: project}
+	result := s.result()
 	return result, s.up(ctx, &result, r)
 }
 
