@@ -44,12 +44,10 @@ func TestCorpus(t *testing.T) {
 	t.Run("Shapes", func(t *testing.T) { testShapes(t, server) })
 	golden(t, "testdata/awesome-compose.golden", said(results))
 	refused := map[string]string{}
-	var took time.Duration
 	for _, r := range results {
 		if r.refused != nil {
 			refused[r.name] = r.refused.Error()
 		}
-		took += r.took
 	}
 	t.Run("two are refused, by the name of the socket", func(t *testing.T) {
 		if got := sortedKeys(refused); !slices.Equal(got, []string{"portainer", "traefik-golang"}) {
@@ -62,8 +60,16 @@ func TestCorpus(t *testing.T) {
 		}
 	})
 	t.Run("all in less than a second", func(t *testing.T) {
-		if took > time.Second {
-			t.Errorf("%s", took)
+		fastest := time.Hour // of a few, since other tests may have the processor
+		for range 5 {
+			started := time.Now()
+			for _, s := range awesome(t) {
+				convert(t.Context(), s)
+			}
+			fastest = min(fastest, time.Since(started))
+		}
+		if fastest > time.Second {
+			t.Errorf("%s", fastest)
 		}
 	})
 }

@@ -17,6 +17,7 @@ import (
 type fact struct {
 	ports, volumes []string
 	users          map[string]int64
+	owner          int64 // of the folders at volumes
 }
 
 // facts are those of the corpus' images that are common enough to be known by heart. An image that is not among them, or is
@@ -25,12 +26,12 @@ func facts() map[string]fact {
 	return map[string]fact{
 		"alpine":        {},
 		"elasticsearch": {ports: []string{"9200/tcp", "9300/tcp"}},
-		"mariadb":       {ports: []string{"3306/tcp"}, volumes: []string{"/var/lib/mysql"}, users: map[string]int64{"mysql": 999}},
+		"mariadb":       {ports: []string{"3306/tcp"}, volumes: []string{"/var/lib/mysql"}, users: map[string]int64{"mysql": 999}, owner: 999},
 		"mongo":         {ports: []string{"27017/tcp"}, volumes: []string{"/data/db", "/data/configdb"}},
 		"nextcloud":     {ports: []string{"80/tcp"}, volumes: []string{"/var/www/html"}},
 		"nginx":         {ports: []string{"80/tcp"}, users: map[string]int64{"nginx": 101}},
-		"postgres":      {ports: []string{"5432/tcp"}, volumes: []string{"/var/lib/postgresql/data"}, users: map[string]int64{"postgres": 999}},
-		"redis":         {ports: []string{"6379/tcp"}, volumes: []string{"/data"}, users: map[string]int64{"redis": 999}},
+		"postgres":      {ports: []string{"5432/tcp"}, volumes: []string{"/var/lib/postgresql/data"}, users: map[string]int64{"postgres": 999}, owner: 999},
+		"redis":         {ports: []string{"6379/tcp"}, volumes: []string{"/data"}, users: map[string]int64{"redis": 999}, owner: 999},
 		"redismod":      {ports: []string{"6379/tcp"}, volumes: []string{"/data"}},
 		"wordpress":     {ports: []string{"80/tcp"}, volumes: []string{"/var/www/html"}},
 	}
@@ -52,7 +53,7 @@ func imagesOf(p *compose.Project) map[string]render.Image {
 			image.Shell = true
 			image.Content = map[string]render.Content{}
 			for _, v := range f.volumes {
-				image.Content[v] = render.Content{Exists: true, Mode: 0o755}
+				image.Content[v] = render.Content{Exists: true, UID: f.owner, GID: f.owner, Mode: 0o755}
 			}
 			if uid, ok := f.users[s.User]; ok {
 				image.UID, image.GID = &uid, &uid

@@ -47,6 +47,21 @@ func addresses() map[string][]string {
 	}
 }
 
+// TestOwnFolder: a database that runs as its own user needs its folder to be that user's, as it is in the image; initdb
+// changes the folder's mode.
+func TestOwnFolder(t *testing.T) {
+	t.Parallel()
+	for _, s := range awesome(t) {
+		if s.name != "nginx-golang-postgres" {
+			continue
+		}
+		pod, _, _ := look(convert(t.Context(), s).objects).container("db")
+		if len(pod.InitContainers) != 1 || !slices.Contains(pod.InitContainers[0].Args, "999:999") {
+			t.Errorf("nobody gives the folder away: %v", pod.InitContainers)
+		}
+	}
+}
+
 // TestSemantics holds what is rendered against what Docker does with the same file. What must be there is read from the
 // project as compose-go has it, and from the table of addresses.
 func TestSemantics(t *testing.T) {

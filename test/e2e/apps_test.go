@@ -115,11 +115,13 @@ func (n *node) corpus(t *testing.T, name, from string, files map[string]string) 
 	return a
 }
 
-// start is `perch up -d`; the project is taken down at the end, so that those to come have room.
+// start is `perch up -d`. At the end the project is removed without waiting for it, so that those to come have room.
 func (a *application) start(t *testing.T, args ...string) outcome {
 	t.Helper()
 	t.Cleanup(func() {
-		a.node.exec(context.WithoutCancel(t.Context()), command{dir: a.dir, args: []string{"down", "-v", "-y"}, env: a.env})
+		if err := a.node.api.CoreV1().Namespaces().Delete(context.WithoutCancel(t.Context()), a.namespace, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
 	})
 	return a.do(t, append([]string{"up", "-d"}, args...)...)
 }
