@@ -25,65 +25,76 @@ func checkLevels(t *testing.T, project *compose.Project, out render.Output) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	level := func(spec corev1.PodSpec) (string, string) {
-		reasons := ""
-		for _, l := range []api.Level{api.LevelRestricted, api.LevelBaseline} {
-			result := policy.AggregateCheckResults(evaluator.EvaluatePod(api.LevelVersion{Level: l, Version: api.LatestVersion()}, &metav1.ObjectMeta{}, &spec))
-			if result.Allowed {
-				return string(l), reasons
-			}
-			reasons = result.ForbiddenDetail()
-		}
-		return string(api.LevelPrivileged), reasons
-	}
 	got, why := map[string]string{}, map[string]string{}
-	weaker := func(path string, spec corev1.PodSpec) {
-		l, reason := level(spec)
-		if rank(l) > rank(got[path]) {
-			got[path], why[path] = l, reason
-		}
-	}
-	for _, u := range out.Units {
-		path := "services." + u.Service
-		for _, o := range u.Objects {
-			if spec := podOf(o); spec != nil {
-				if _, cron := o.(*batchv1.CronJob); cron {
-					path = "jobs." + u.Service
-				}
-				weaker(path, *spec)
-			}
-		}
-		for _, m := range u.Migrations {
-			weaker(path, m.Spec.Template.Spec)
-		}
-	}
-	for name, job := range out.Jobs {
-		weaker("jobs."+name, job.Spec.Template.Spec)
-	}
-	noted := map[string]string{}
-	for _, n := range out.Notes {
-		text, ok := strings.CutPrefix(n.Text, "Pod security is ")
-		if !ok {
-			continue
-		}
-		l, _, _ := strings.Cut(text, ":")
-		for path := range got {
-			about := n.Path
-			for name := range project.Project.Services {
-				if strings.HasPrefix(about, "services."+name+".") {
-					about = "services." + compose.PodOf(project.Project, name) + "."
-				}
-			}
-			if strings.HasPrefix(about, path+".") && rank(l) > rank(noted[path]) {
-				noted[path] = l
+	for path, specs := range podsByPath(out) {
+		for _, spec := range specs {
+			if l, reason := levelOf(evaluator, spec); rank(l) > rank(got[path]) {
+				got[path], why[path] = l, reason
 			}
 		}
 	}
+	noted := notedLevels(project, out.Notes)
 	for path, l := range got {
 		if rank(l) > 1 && l != noted[path] || rank(l) <= 1 && noted[path] != "" {
 			t.Errorf("%s has the level %q (%s), and the notes say %q", path, l, why[path], noted[path])
 		}
 	}
+}
+
+// levelOf is the strictest level that a pod has, and what keeps it from the next one.
+func levelOf(evaluator policy.Evaluator, spec corev1.PodSpec) (level, reason string) {
+	for _, l := range []api.Level{api.LevelRestricted, api.LevelBaseline} {
+		result := policy.AggregateCheckResults(evaluator.EvaluatePod(api.LevelVersion{Level: l, Version: api.LatestVersion()}, &metav1.ObjectMeta{}, &spec))
+		if result.Allowed {
+			return string(l), reason
+		}
+		reason = result.ForbiddenDetail()
+	}
+	return string(api.LevelPrivileged), reason
+}
+
+// podsByPath are all pods by services.NAME and jobs.NAME.
+func podsByPath(out render.Output) map[string][]corev1.PodSpec {
+	all := map[string][]corev1.PodSpec{}
+	for _, u := range out.Units {
+		for _, o := range u.Objects {
+			path := "services." + u.Service
+			if _, cron := o.(*batchv1.CronJob); cron {
+				path = "jobs." + u.Service
+			}
+			if spec := podOf(o); spec != nil {
+				all[path] = append(all[path], *spec)
+			}
+		}
+		for _, m := range u.Migrations {
+			all["services."+u.Service] = append(all["services."+u.Service], m.Spec.Template.Spec)
+		}
+	}
+	for name, job := range out.Jobs {
+		all["jobs."+name] = append(all["jobs."+name], job.Spec.Template.Spec)
+	}
+	return all
+}
+
+// notedLevels are the weakest levels that notes tell of, by services.NAME (that whose pod it is) and jobs.NAME.
+func notedLevels(project *compose.Project, notes []render.Note) map[string]string {
+	noted := map[string]string{}
+	for _, n := range notes {
+		text, ok := strings.CutPrefix(n.Text, "Pod security is ")
+		if !ok {
+			continue
+		}
+		l, _, _ := strings.Cut(text, ":")
+		kind, rest, _ := strings.Cut(n.Path, ".")
+		name, _, _ := strings.Cut(rest, ".")
+		if kind == "services" {
+			name = compose.PodOf(project.Project, name)
+		}
+		if path := kind + "." + name; rank(l) > rank(noted[path]) {
+			noted[path] = l
+		}
+	}
+	return noted
 }
 
 func rank(level string) int {

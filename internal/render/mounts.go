@@ -3,6 +3,7 @@ package render
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -396,31 +397,15 @@ const defaultSize = "1Gi"
 // claims are the PersistentVolumeClaims of all volumes that a service or job mounts.
 func (b *builder) claims() []runtime.Object {
 	used := map[string]types.Labels{}
-	mark := func(c types.ContainerSpec) {
-		for _, v := range c.Volumes {
-			if v.Type != types.VolumeTypeVolume || v.Source == "" {
-				continue
-			}
-			if used[v.Source] == nil {
-				used[v.Source] = types.Labels{}
-			}
-			if v.Volume != nil {
-				for name, value := range v.Volume.Labels {
-					if old, there := used[v.Source][name]; !there || value < old { // as every run decides
-						used[v.Source][name] = value
-					}
-				}
-			}
-		}
-	}
-	for _, s := range b.services {
-		mark(s.ContainerSpec)
+	for _, name := range sortedKeys(b.services) {
+		s := b.services[name]
+		mounted(used, s.Volumes)
 		for _, hook := range s.PreStart {
-			mark(hook.ContainerSpec)
+			mounted(used, hook.Volumes)
 		}
 	}
-	for _, j := range b.project.Jobs {
-		mark(j.ContainerSpec)
+	for _, name := range sortedKeys(b.project.Jobs) {
+		mounted(used, b.project.Jobs[name].Volumes)
 	}
 	var all []runtime.Object
 	for _, name := range sortedKeys(used) {
@@ -429,6 +414,21 @@ func (b *builder) claims() []runtime.Object {
 		}
 	}
 	return all
+}
+
+// mounted adds the named volumes among some to those that are used, with the labels that who mounts them gives them.
+func mounted(used map[string]types.Labels, volumes []types.ServiceVolumeConfig) {
+	for _, v := range volumes {
+		if v.Type != types.VolumeTypeVolume || v.Source == "" {
+			continue
+		}
+		if used[v.Source] == nil {
+			used[v.Source] = types.Labels{}
+		}
+		if v.Volume != nil {
+			maps.Copy(used[v.Source], v.Volume.Labels)
+		}
+	}
 }
 
 func (b *builder) claim(name string, labels types.Labels) *corev1.PersistentVolumeClaim {
