@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,20 +58,26 @@ func pack(files []File, layer bool) (_ *archive, err error) {
 		return nil, err
 	}
 	w := tar.NewWriter(a.file)
-	gone := ""
+	closed := map[string]bool{} // targets that hold nothing: gone, or (true) no folders
 	for _, f := range files {
-		if gone != "" && strings.HasPrefix(f.Target, gone+"/") {
-			continue // went with its folder
+		if dir := inside(closed, f.Target); dir != "" {
+			// It went with its folder, in whose place tar puts no file.
+			if closed[dir] && !slices.Contains(a.removed, dir) {
+				a.removed = append(a.removed, dir)
+			}
+			continue
 		}
 		there, err := add(w, f)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Host, err)
 		}
+		if info, err := os.Lstat(f.Host); err != nil || !info.IsDir() {
+			closed[f.Target] = err == nil
+		}
 		if there {
 			a.count++
 			continue
 		}
-		gone = f.Target
 		a.removed = append(a.removed, f.Target)
 		if layer {
 			a.count++
@@ -84,6 +91,16 @@ func pack(files []File, layer bool) (_ *archive, err error) {
 	}
 	a.size, err = a.file.Seek(0, io.SeekCurrent)
 	return a, err
+}
+
+// inside is the folder in the set that a target is in, "" when it is in none.
+func inside(set map[string]bool, target string) string {
+	for dir := path.Dir(target); dir != "/" && dir != "."; dir = path.Dir(dir) {
+		if _, ok := set[dir]; ok {
+			return dir
+		}
+	}
+	return ""
 }
 
 // whiteout is the entry of a layer that hides what the layers below have there (OCI image specification, layer.md).
