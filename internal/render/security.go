@@ -216,9 +216,11 @@ func (b *builder) noteOptions(r runs) {
 
 // noteHost is about what a pod shares with its node.
 func (b *builder) noteHost(r runs) {
-	for key, mode := range map[string]string{"network_mode": r.spec.NetworkMode, "pid": r.spec.Pid, "ipc": r.spec.Ipc} {
-		if mode == "host" {
-			b.weaker(r, key, levelPrivileged, "it shares the node's")
+	for _, shared := range []struct{ key, mode, what string }{
+		{"network_mode", r.spec.NetworkMode, "network"}, {"pid", r.spec.Pid, "processes"}, {"ipc", r.spec.Ipc, "shared memory"},
+	} {
+		if shared.mode == "host" {
+			b.weaker(r, shared.key, levelPrivileged, "it has the node's "+shared.what)
 		}
 	}
 	for _, name := range sortedKeys(r.spec.Sysctls) {
