@@ -47,6 +47,9 @@ func (b *bench) all(ctx context.Context) *report {
 		{"up unchanged", b.upUnchanged},
 		{"one changed line", b.upChanged},
 		{"idle with the example", func(ctx context.Context, r *report) error { return b.idle(ctx, r, "node with the example") }},
+		{"watch, rebuild", b.watchRebuild},
+		{"watch, sync", b.watchSync},
+		{"docker compose", b.dockerChanged},
 	}
 	for _, step := range steps {
 		fmt.Fprintf(b.log, "bench: %s\n", step.name)
