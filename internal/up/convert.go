@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/compose-spec/compose-go/v2/types"
-
 	"github.com/perch-k8s/perch/internal/chart"
 	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
@@ -112,19 +110,16 @@ func wanted(o Options, project *compose.Project, rendered render.Output, images 
 		if err != nil {
 			return w, err
 		}
-		unit := release.Unit{Service: u.Service, Release: u.Release, Chart: c, Config: u.Config, Migrations: u.Migrations, Objects: u.Objects}
-		unit.TakeBack = takesBack(project.Project.Services[u.Service])
+		unit := release.Unit{
+			Service: u.Service, Release: u.Release, Chart: c, Config: u.Config, Migrations: u.Migrations, Objects: u.Objects,
+			TakeBack: u.OnFailure == "rollback",
+		}
 		for _, d := range u.DependsOn {
 			unit.DependsOn = append(unit.DependsOn, release.Dependency(d))
 		}
 		w.Units = append(w.Units, unit)
 	}
 	return w, nil
-}
-
-// takesBack tells whether a rollout that fails is to be rolled back.
-func takesBack(s types.ServiceConfig) bool {
-	return s.Deploy != nil && s.Deploy.UpdateConfig != nil && s.Deploy.UpdateConfig.FailureAction == "rollback"
 }
 
 // tagOf is the version that an image's name tells, "" when it has none.
