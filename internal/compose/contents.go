@@ -51,15 +51,15 @@ func (r *reading) environments() {
 func (r *reading) envFilesExist(c types.ContainerSpec, path []string) bool {
 	good := true
 	for i, file := range c.EnvFiles {
-		good = r.envFile(file.Path, bool(file.Required), path, "env_file", i) && good
+		good = r.envFile(file.Path, file.Format, bool(file.Required), path, "env_file", i) && good
 	}
 	for i, file := range c.LabelFiles {
-		good = r.envFile(file, true, path, "label_file", i) && good
+		good = r.envFile(file, "", true, path, "label_file", i) && good
 	}
 	return good
 }
 
-func (r *reading) envFile(file string, required bool, path []string, key string, i int) bool {
+func (r *reading) envFile(file, format string, required bool, path []string, key string, i int) bool {
 	content, err := readFile(file, largestFile)
 	switch {
 	case err != nil && !required && os.IsNotExist(err):
@@ -73,7 +73,7 @@ func (r *reading) envFile(file string, required bool, path []string, key string,
 		r.problem(at, fmt.Sprintf("%s%s %s: %s", subject(path), key, r.relative(file), reason(err)), hint)
 		return false
 	}
-	_, err = dotenv.ParseWithLookup(bytes.NewReader(content), func(string) (string, bool) { return "", true })
+	err = dotenv.ParseWithFormat(bytes.NewReader(content), file, map[string]string{}, func(string) (string, bool) { return "", true }, format)
 	if err != nil {
 		at := position{file: shown(r.options.WorkingDir, file, ""), order: len(r.files), line: dotenvLine(err, content)}
 		r.problem(at, fmt.Sprintf("%s of %s: %s", key, strings.TrimSuffix(subject(path), ": "), dotenvReason(err)), dotenvHint)

@@ -34,6 +34,7 @@ type reading struct {
 // Load finds and reads the Compose files of a project and checks all of it. The error is Problems when the files were
 // read and are wrong, or a *fault.Error when there is no file. What is only worth a warning is in Project.Warnings.
 func Load(ctx context.Context, o Options) (*Project, error) {
+	registerRaw()
 	r := &reading{options: o}
 	if err := r.read(); err != nil {
 		return nil, err
