@@ -289,8 +289,17 @@ func (s *service) rebuild(ctx context.Context) error {
 	return err
 }
 
-// outside tells whether a path of the host is none of the image's: not in the build context.
+// outside tells whether a path of the host may be none of the image's: it is not in the build context, or a rule has it
+// copied to begin with.
 func (s *service) outside(host string) bool {
+	for _, r := range s.o.Rules {
+		if r.Service != s.name || !r.Initial || !r.syncs() {
+			continue
+		}
+		if _, ok := r.Match(host); ok {
+			return true
+		}
+	}
 	build := s.o.Project.Project.Services[s.name].Build
 	if build == nil {
 		return true

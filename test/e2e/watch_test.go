@@ -44,7 +44,7 @@ COPY app.conf /etc/app.conf
 RUN echo first > /www/built
 CMD ["sh", "-c", "cp /etc/app.conf /www/started; exec httpd -f -p 8080 -h /www"]
 `,
-		".dockerignore":   "secret\ninitial\nin\n",
+		".dockerignore":   "secret\n",
 		"src/index.html":  "first",
 		"src/sub/old":     "old",
 		"app.conf":        "first",
@@ -202,7 +202,7 @@ func testWatchRestart(t *testing.T, w *watching) {
 func testWatchRebuild(t *testing.T, w *watching) {
 	w.replace(t, "Dockerfile", "echo first", "echo second")
 	w.serves(t, "built", "second")
-	w.serves(t, "initial/greeted", "hello") // not in the build context: synced again
+	w.serves(t, "initial/greeted", "hello") // no Dockerfile copies it: synced again
 	w.serves(t, "index.html", "second")     // in it: in the image
 	w.run.says(t, 60*time.Second, "watch web: rebuilt")
 	pods := w.mustPods(t)
