@@ -18,11 +18,10 @@ type view struct {
 	pods     []corev1.PodTemplateSpec
 	config   map[string]map[string]string // data of ConfigMaps and Secrets, by "configmap/NAME" and "secret/NAME"
 	services map[string]*corev1.Service
-	replicas map[string]int32 // of Deployments and StatefulSets, by name
 }
 
 func look(all []runtime.Object) view {
-	v := view{config: map[string]map[string]string{}, services: map[string]*corev1.Service{}, replicas: map[string]int32{}}
+	v := view{config: map[string]map[string]string{}, services: map[string]*corev1.Service{}}
 	for _, o := range all {
 		switch o := o.(type) {
 		case *corev1.ConfigMap:
@@ -39,9 +38,9 @@ func look(all []runtime.Object) view {
 		case *corev1.Service:
 			v.services[o.Name] = o
 		case *appsv1.Deployment:
-			v.pods, v.replicas[o.Name] = append(v.pods, o.Spec.Template), replicas(o.Spec.Replicas)
+			v.pods = append(v.pods, o.Spec.Template)
 		case *appsv1.StatefulSet:
-			v.pods, v.replicas[o.Name] = append(v.pods, o.Spec.Template), replicas(o.Spec.Replicas)
+			v.pods = append(v.pods, o.Spec.Template)
 		case *appsv1.DaemonSet:
 			v.pods = append(v.pods, o.Spec.Template)
 		case *batchv1.Job:
@@ -51,13 +50,6 @@ func look(all []runtime.Object) view {
 		}
 	}
 	return v
-}
-
-func replicas(n *int32) int32 {
-	if n == nil {
-		return 1
-	}
-	return *n
 }
 
 // container is a service's container and the pod that it is in.
