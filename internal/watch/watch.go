@@ -6,7 +6,6 @@
 package watch
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -371,7 +370,7 @@ func (s *service) exec(ctx context.Context, index int) {
 	var each sync.WaitGroup
 	for _, to := range s.difference.containers() {
 		each.Go(func() {
-			o, said := options, &bytes.Buffer{}
+			o, said := options, &output{}
 			o.Pod, o.Container, o.Stdout, o.Stderr = to.pod, to.container, said, said
 			if stdin != "" {
 				o.Stdin = strings.NewReader(stdin)
@@ -381,6 +380,24 @@ func (s *service) exec(ctx context.Context, index int) {
 		})
 	}
 	each.Wait()
+}
+
+// output takes both streams of a command in the order in which they come.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 func (s *service) executed(ctx context.Context, pod string, command []string, said string, code int, err error) {

@@ -206,12 +206,12 @@ func testWatchRebuild(t *testing.T, w *watching) {
 	w.serves(t, "index.html", "second")     // in it: in the image
 	w.run.says(t, 60*time.Second, "watch web: rebuilt")
 	pods := w.mustPods(t)
-	w.replace(t, "Dockerfile", "RUN echo second", "RUN echo broken; false; echo second")
+	w.replace(t, "Dockerfile", "RUN echo second", "RUN false && echo second")
 	w.run.says(t, 60*time.Second, "watch web: failed:")
 	if now := w.mustPods(t); !slices.Equal(pods, now) {
 		t.Errorf("a build that failed replaced pods: %v, %v", pods, now)
 	}
-	w.replace(t, "Dockerfile", "RUN echo broken; false; echo second", "RUN echo third")
+	w.replace(t, "Dockerfile", "RUN false && echo second", "RUN echo third")
 	w.serves(t, "built", "third")
 	w.write(t, "src/index.html", "third")
 	w.serves(t, "index.html", "third")
@@ -235,5 +235,5 @@ func testWatchWrong(t *testing.T, w *watching) {
 	wantText(t, r.stderr, `nothing to watch: service "other" is without develop.watch`)
 	w.replace(t, "compose.yaml", "path: ./src,", "path: ./nowhere,")
 	r = w.want(t, 11, command{dir: w.dir, args: []string{"up", "--watch"}})
-	wantText(t, r.stderr, "compose.yaml:9: ", "there is no ", "/nowhere")
+	wantText(t, r.stderr, "compose.yaml:10: ", "there is no ", "/nowhere")
 }
