@@ -109,7 +109,7 @@ func (b *builder) filler(r runs, m mounts, of corev1.Container) (corev1.Containe
 		SecurityContext: of.SecurityContext.DeepCopy(),
 		Resources:       *of.Resources.DeepCopy(),
 	}
-	if whoRuns(r.spec, r.image).root {
+	if whoRuns(r.spec, r.image).root && c.SecurityContext != nil {
 		// It does what Docker does before the container is there: cap_drop is not for it.
 		c.SecurityContext.Capabilities = nil
 	}

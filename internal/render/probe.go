@@ -80,6 +80,8 @@ func (w workload) probes() (readiness, liveness, startup *corev1.Probe) {
 		if startup == nil {
 			startup = live.startup()
 		}
+		// A container that hangs while it starts is restarted too, then.
+		startup.FailureThreshold = int32(patience/time.Second) / startup.PeriodSeconds
 	}
 	if x := w.extension.Startup; x != nil {
 		s := w.fromExtension(*x)
@@ -95,7 +97,7 @@ func (w workload) probes() (readiness, liveness, startup *corev1.Probe) {
 	return readiness, liveness, startup
 }
 
-// readiness is what tells that the service can be used: x-perch, the health check, or a connection to the first port.
+// readiness is what tells that the service can be used: x-perch, the health check, or a connection to the port.
 func (w workload) readiness() (check, bool) {
 	if x := w.extension.Readiness; x != nil {
 		return w.fromExtension(*x), true
@@ -107,7 +109,7 @@ func (w workload) readiness() (check, bool) {
 	case len(h.Test) > 1:
 		return w.fromHealthCheck(h), true
 	}
-	port, ok := w.firstPort()
+	port, ok := w.onlyPort()
 	if !ok {
 		return check{}, false
 	}
@@ -143,19 +145,33 @@ func (w workload) health() (h types.HealthCheckConfig, off bool) {
 
 func none(test types.HealthCheckTest) bool { return len(test) > 0 && test[0] == "NONE" }
 
-// firstPort is the TCP port to ask when nothing else is known. An image may expose more ports than it listens on, so
-// its word alone counts only when it is a single port.
-func (w workload) firstPort() (containerPort, bool) {
-	var tcp []containerPort
+// onlyPort is the TCP port to ask when nothing else is known: that of the file, or of several the one that the image
+// exposes too, or the image's own. Where it is not clear which one is meant there is none: a port that nobody listens on
+// (a debugger's, one that a setting opens) would keep the service from ever being ready.
+func (w workload) onlyPort() (containerPort, bool) {
+	ofImage := w.image.exposed()
+	var declared, exposed, both []containerPort
 	for _, p := range w.ports {
-		if p.protocol == corev1.ProtocolTCP {
-			tcp = append(tcp, p)
+		inImage := slices.ContainsFunc(ofImage, func(e containerPort) bool { return e.port == p.port && e.protocol == p.protocol })
+		switch {
+		case p.protocol != corev1.ProtocolTCP:
+		case p.declared && inImage:
+			declared, both = append(declared, p), append(both, p)
+		case p.declared:
+			declared = append(declared, p)
+		default:
+			exposed = append(exposed, p)
 		}
 	}
-	if len(tcp) == 0 || (!tcp[0].declared && len(tcp) > 1) {
-		return containerPort{}, false
+	switch {
+	case len(declared) == 1:
+		return declared[0], true
+	case len(both) == 1:
+		return both[0], true
+	case len(declared) == 0 && len(exposed) == 1:
+		return exposed[0], true
 	}
-	return tcp[0], true
+	return containerPort{}, false
 }
 
 func (w workload) fromExtension(p compose.Probe) check {
@@ -168,7 +184,7 @@ func (w workload) fromExtension(p compose.Probe) check {
 	}
 	port := intstr.FromInt32(p.Port)
 	if p.Port == 0 {
-		if first, ok := w.firstPort(); ok {
+		if first, ok := w.onlyPort(); ok {
 			port = intstr.FromString(first.name)
 		} else if len(w.ports) > 0 {
 			port = intstr.FromString(w.ports[0].name)

@@ -72,18 +72,22 @@ func groups(c types.ContainerSpec, i Image) []int64 {
 	return slices.Compact(all)
 }
 
-// containerSecurity is the security context of a container. One that is known not to run as root has what the level
+// containerSecurity is the security context of a container, nil when it has nothing to say. One that is known not to run as root has what the level
 // restricted asks for, which takes nothing from it: it has no capabilities in Docker either, but for its file's.
 func (b *builder) containerSecurity(r runs) *corev1.SecurityContext {
 	u := whoRuns(r.spec, r.image)
 	security := &corev1.SecurityContext{
-		AllowPrivilegeEscalation: new(asksForMore(r.spec)),
-		RunAsUser:                u.uid,
-		RunAsGroup:               u.gid,
-		Capabilities:             capabilitiesOf(r, u),
+		RunAsUser:    u.uid,
+		RunAsGroup:   u.gid,
+		Capabilities: capabilitiesOf(r, u),
 	}
-	if u.restricted() {
+	switch {
+	case u.restricted():
 		security.RunAsNonRoot = new(true)
+		security.AllowPrivilegeEscalation = new(asksForMore(r.spec))
+	case slices.ContainsFunc(r.spec.SecurityOpt, noNewPrivileges):
+		// Else root may start programs with the capabilities of their file as another user, as in Docker.
+		security.AllowPrivilegeEscalation = new(asksForMore(r.spec))
 	}
 	if r.spec.Privileged || len(r.spec.Devices) > 0 {
 		security.Privileged = new(true)
@@ -94,6 +98,9 @@ func (b *builder) containerSecurity(r runs) *corev1.SecurityContext {
 	}
 	securityOptions(security, r.spec.SecurityOpt)
 	b.noteSecurity(r, u)
+	if *security == (corev1.SecurityContext{}) {
+		return nil
+	}
 	return security
 }
 
@@ -291,6 +298,10 @@ func asksForMore(c types.ContainerSpec) bool {
 	}
 	added := capabilities(c.CapAdd)
 	return slices.Contains(added, "SYS_ADMIN") || slices.Contains(added, "ALL")
+}
+
+func noNewPrivileges(o string) bool {
+	return o == "no-new-privileges" || option(o, "no-new-privileges") == "true"
 }
 
 func capabilities(names []string) []corev1.Capability {
