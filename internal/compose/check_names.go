@@ -16,8 +16,8 @@ func (r *reading) names() {
 	if r.project.Namespace != p.Name {
 		r.warn(position{}, fmt.Sprintf("project %q is namespace %q in Kubernetes", p.Name, r.project.Namespace), "")
 	}
-	if strings.HasPrefix(r.project.Namespace, "kube-") {
-		r.problem(r.at("name"), fmt.Sprintf("project %q: namespaces that begin with kube- are Kubernetes' own", p.Name), "give the project another name, with name: or -p")
+	if slices.Contains([]string{"default", "kube-system", "kube-public", "kube-node-lease"}, r.project.Namespace) {
+		r.problem(r.at("name"), fmt.Sprintf("project %q: the namespace of this name is Kubernetes' own", p.Name), "give the project another name, with name: or -p")
 	}
 	r.collisions(sortedNames(p.Services), sortedNames(p.Jobs))
 	r.claims()

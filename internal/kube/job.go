@@ -79,7 +79,7 @@ func (c *Client) RunJob(ctx context.Context, job *batchv1.Job, r progress.Report
 	w := c.newWait(live)
 	w.title = "job " + job.Name
 	w.hint = fmt.Sprintf("perch kubectl logs -n %s job/%s", namespace, job.Name)
-	w.progress = func(*wait, verdict) {}
+	w.progress, w.ended = func(*wait, verdict) {}, true
 	t.alive = func(key instance) bool {
 		s, _ := w.scene()
 		return runs(s.pods, key)

@@ -19,6 +19,7 @@ import (
 const (
 	graceSchedule = 5 * time.Second  // a volume is being bound, a node is just coming up
 	graceMount    = 5 * time.Second  // the kubelet has not seen a Secret made a moment ago
+	graceRight    = 45 * time.Second // the kubelet's next attempts, which come ever later
 	graceSandbox  = 20 * time.Second // the node's network is just coming up, and the kubelet tries again after 10 to 15 s
 	graceCreate   = 2 * time.Second  // the default service account of a new namespace is being made
 	graceConfig   = 2 * time.Second  // the kubelet has not seen a ConfigMap made a moment ago
@@ -40,6 +41,7 @@ type verdict struct {
 	ready, total int32
 	done         bool
 	started      bool // of a Job: a pod of it runs, or has ended well
+	ended        bool // of a Job of one pod: it has ended well; the Job says so up to a second later
 	troubles     []trouble
 	note         string // the last thing worth telling when the wait ends without a trouble
 }
@@ -183,6 +185,7 @@ func judgeJob(j *batchv1.Job, s scene) verdict {
 	v.addRefusals(s, j.UID)
 	v.addPods(s, func(p *corev1.Pod) bool { return metav1.IsControlledBy(p, j) })
 	v.started = slices.ContainsFunc(s.pods, func(p *corev1.Pod) bool { return metav1.IsControlledBy(p, j) && hasBegun(p) })
+	v.ended = v.total == 1 && slices.ContainsFunc(s.pods, func(p *corev1.Pod) bool { return metav1.IsControlledBy(p, j) && hasEndedWell(p) })
 	// A container that ends with an error is the Job's own matter: it counts its retries and then fails.
 	kept := v.troubles[:0]
 	for _, t := range v.troubles {
@@ -200,6 +203,14 @@ func hasBegun(p *corev1.Pod) bool {
 		end := cs.State.Terminated
 		return cs.State.Running != nil || end != nil && end.ExitCode == 0
 	})
+}
+
+// hasEndedWell tells whether all containers of a pod that is not restarted have ended without an error.
+func hasEndedWell(p *corev1.Pod) bool {
+	return len(p.Status.ContainerStatuses) > 0 && p.Spec.RestartPolicy == corev1.RestartPolicyNever &&
+		!slices.ContainsFunc(p.Status.ContainerStatuses, func(cs corev1.ContainerStatus) bool {
+			return cs.State.Terminated == nil || cs.State.Terminated.ExitCode != 0
+		})
 }
 
 // failedJob says why a Job failed: by its last pod when there is one, else by the Job's condition.
@@ -295,7 +306,12 @@ func podTroubles(p *corev1.Pod, events []*corev1.Event) []trouble {
 		switch e.Reason {
 		case "FailedMount", "FailedAttachVolume":
 			// A volume that is still attached elsewhere comes free when the old pod's node lets go of it.
-			if !strings.Contains(e.Message, "Multi-Attach") {
+			// Nor has a kubelet a right to a claim that the node authorizer has not heard of yet: it asks again.
+			switch {
+			case strings.Contains(e.Message, "Multi-Attach"):
+			case strings.Contains(e.Message, "no relationship found between node"):
+				add(trouble{key: "right to mount", grace: graceRight, cause: CauseMount, text: e.Message})
+			default:
 				add(trouble{key: "mount", grace: graceMount, cause: CauseMount, text: e.Message})
 			}
 		case "FailedCreatePodSandBox":

@@ -99,6 +99,8 @@ func TestPodTroubles(t *testing.T) {
 		}, nil, []found{{CauseUnschedulable, graceSchedule, "no node takes it: 0/1 nodes"}}},
 		{"failed mount", waiting("ContainerCreating", ""), []*corev1.Event{event("pod", "FailedMount", "secret \"x\" not found")},
 			[]found{{CauseMount, graceMount, "secret \"x\" not found"}}},
+		{"no right to mount yet", waiting("ContainerCreating", ""), []*corev1.Event{event("pod", "FailedMount", "no relationship found between node 'n' and this object")},
+			[]found{{CauseMount, graceRight, "no relationship found between node 'n' and this object"}}},
 		{"volume still elsewhere", waiting("ContainerCreating", ""), []*corev1.Event{event("pod", "FailedAttachVolume", "Multi-Attach error")}, nil},
 		{"no sandbox", waiting("ContainerCreating", ""), []*corev1.Event{event("pod", "FailedCreatePodSandBox", "no CNI")},
 			[]found{{CauseSandbox, graceSandbox, "no CNI"}}},
@@ -264,14 +266,16 @@ func TestJobHasBegun(t *testing.T) {
 		"ended well":       {corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}, true},
 		"ended with error": {corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}, false},
 	}
+	ended := map[string]bool{"ended well": true}
 	for name, tt := range tests {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{
 			*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job")),
 		}}}
+		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "j", State: tt.state}}
 		v := judge(scene{workload: job, pods: []*corev1.Pod{pod}})
-		if v.started != tt.want || v.done {
-			t.Errorf("%s: started %t, done %t", name, v.started, v.done)
+		if v.started != tt.want || v.ended != ended[name] || v.done {
+			t.Errorf("%s: started %t, ended %t, done %t", name, v.started, v.ended, v.done)
 		}
 	}
 }

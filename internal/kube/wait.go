@@ -121,6 +121,7 @@ type wait struct {
 	title     string // "service web"
 	hint      string // the command that shows more, for causes that have a log
 	begun     bool   // it is enough that a Job has begun
+	ended     bool   // it is enough that a Job's pod has ended well
 	progress  func(*wait, verdict)
 	onPods    func([]*corev1.Pod) // called with the workload's pods at each change; may be nil
 
@@ -242,7 +243,8 @@ func (w *wait) loop(outer, inner context.Context, wake <-chan struct{}) error {
 		}
 		last = judge(s)
 		w.progress(w, last)
-		if last.done || w.begun && last.started && len(last.troubles) == 0 {
+		begun := w.begun && last.started && len(last.troubles) == 0
+		if last.done || begun || w.ended && last.ended {
 			return nil
 		}
 		t, next := w.ripe(last.troubles, time.Now())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -103,9 +104,13 @@ func testFromNothing(t *testing.T, a *app, first outcome) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		done := jobs.Items[0].Status.CompletionTime
+		ran, err := a.node.api.CoreV1().Pods(a.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + jobs.Items[0].Name})
+		if err != nil || len(ran.Items) != 1 || ran.Items[0].Status.ContainerStatuses[0].State.Terminated == nil {
+			t.Fatalf("pods of the migration: %v, %v", ran, err)
+		}
+		done := ran.Items[0].Status.ContainerStatuses[0].State.Terminated.FinishedAt // the Job says so later
 		for _, p := range pods {
-			if done == nil || p.CreationTimestamp.Before(done) {
+			if p.CreationTimestamp.Before(&done) {
 				t.Errorf("pod %s is of %s, the migration ended %v", p.Name, p.CreationTimestamp, done)
 			}
 		}
