@@ -26,7 +26,7 @@ func immutable(u *Unit, in Installed) []Ref {
 			continue
 		}
 		for _, path := range fixed()[ref.Kind] {
-			if old, new := field(before[ref], path), field(now, path); !reflect.DeepEqual(old, new) && !(empty(old) && empty(new)) {
+			if was, is := field(before[ref], path), field(now, path); !reflect.DeepEqual(was, is) && !(empty(was) && empty(is)) {
 				refs = append(refs, ref)
 				break
 			}

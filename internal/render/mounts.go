@@ -100,15 +100,14 @@ func (b *builder) volume(m *mounts, r runs, i int, v types.ServiceVolumeConfig) 
 // named mounts an anonymous or a named volume.
 func (b *builder) named(m *mounts, r runs, i int, v types.ServiceVolumeConfig, at corev1.VolumeMount) {
 	var volume corev1.Volume
-	switch {
-	case v.Source == "":
+	if v.Source == "" {
 		owner := b.owners[r.of][clean(v.Target)]
 		name := slug("anonymous", v.Target)
 		if owner != "" && b.hostOf(owner) != owner {
 			name = compose.NameWithin(compose.Name(owner)+"-"+name, 63)
 		}
 		volume = corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
-	default:
+	} else {
 		if v.Volume != nil {
 			at.SubPath = v.Volume.Subpath
 		}

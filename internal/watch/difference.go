@@ -275,7 +275,7 @@ func (d *difference) done(to instance, upTo int64, err error) (late bool) {
 func (d *difference) settled(ctx context.Context, number int64) (pods int, err error) {
 	var grace <-chan time.Time
 	for {
-		pods, busy, failed, news := d.look(number)
+		pods, busy, news, failed := d.look(number)
 		if !busy && failed == nil {
 			return pods, nil
 		}
@@ -298,7 +298,7 @@ func (d *difference) settled(ctx context.Context, number int64) (pods int, err e
 }
 
 // look counts the containers that have the changes up to a number.
-func (d *difference) look(number int64) (pods int, busy bool, failed error, news <-chan struct{}) {
+func (d *difference) look(number int64) (pods int, busy bool, news <-chan struct{}, failed error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	busy = !d.seen
@@ -320,7 +320,7 @@ func (d *difference) look(number int64) (pods int, busy bool, failed error, news
 		slices.Sort(failures)
 		failed = fault.New(fault.KindOf(failed), fault.HintOf(failed), "%s (and %d more)", failures[0], len(failures)-1)
 	}
-	return pods, busy, failed, d.news
+	return pods, busy, d.news, failed
 }
 
 // containers are those that run now, sorted by pod.
