@@ -53,7 +53,9 @@ func TestPlannedStepsOnly(t *testing.T) {
 
 func TestPlanCheck(t *testing.T) {
 	t.Parallel()
-	step := func(id, cause string, after ...string) Step { return Step{ID: id, Kind: Upgrade, Cause: cause, After: after} }
+	step := func(id, cause string, after ...string) Step {
+		return Step{ID: id, Kind: Upgrade, Cause: cause, After: after}
+	}
 	before := []Step{step("a", "one"), step("b", "two", "a")}
 	tests := map[string]struct {
 		now  []Step
