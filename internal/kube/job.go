@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -15,7 +16,7 @@ import (
 	"github.com/perch-k8s/perch/internal/progress"
 )
 
-// drainLog is how long the end of a finished Job's log is waited for.
+// drainLog is how long the rest of a finished Job's log is waited for.
 const drainLog = 3 * time.Second
 
 // JobState is how far a Job has come.
@@ -99,7 +100,10 @@ func (c *Client) RunJob(ctx context.Context, job *batchv1.Job, r progress.Report
 	}
 	err = w.run(ctx)
 	if err == nil {
-		t.drain(drainLog)
+		rest, cancel := context.WithTimeout(ctx, drainLog)
+		defer cancel()
+		s, _ := w.scene()
+		t.finish(rest, stop, slices.DeleteFunc(s.pods, func(p *corev1.Pod) bool { return !metav1.IsControlledBy(p, live) }))
 		r.Report(progress.Event{ID: id, Status: progress.Done, Text: "complete"})
 		return 0, nil
 	}

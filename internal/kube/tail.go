@@ -165,6 +165,27 @@ func cutStamp(text string) (time.Time, string) {
 	return stamp, rest
 }
 
+// finish ends the streams, by stop, and gives what is left of the logs of pods whose containers have ended. It does not wait
+// for a followed log to end by itself: the kubelet sees that only up to a second later.
+func (t *tailer) finish(ctx context.Context, stop func(), pods []*corev1.Pod) {
+	stop()
+	t.running.Wait()
+	for _, p := range pods {
+		for _, cs := range containers(p) {
+			log := t.logs[containerKey{p.UID, cs.Name}] // no stream runs any more
+			if log == nil {
+				continue
+			}
+			options := corev1.PodLogOptions{Container: cs.Name, Timestamps: true}
+			if !log.last.IsZero() {
+				since := metav1.NewTime(log.last)
+				options.SinceTime = &since
+			}
+			t.copy(ctx, p, log, options)
+		}
+	}
+}
+
 // drain waits until all streams ended, or for the given time.
 func (t *tailer) drain(limit time.Duration) {
 	done := make(chan struct{})

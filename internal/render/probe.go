@@ -82,6 +82,10 @@ func (w workload) probes() (readiness, liveness, startup *corev1.Probe) {
 		}
 		// A container that hangs while it starts is restarted too, then.
 		startup.FailureThreshold = int32(patience/time.Second) / startup.PeriodSeconds
+		liveness.InitialDelaySeconds = int32(min(seconds(live.startPeriod), 1<<20)) //nolint:gosec // bounded
+	}
+	if sparesStartup(readiness, liveness, startup) {
+		startup = nil
 	}
 	if x := w.extension.Startup; x != nil {
 		s := w.fromExtension(*x)
@@ -95,6 +99,14 @@ func (w workload) probes() (readiness, liveness, startup *corev1.Probe) {
 		startup = s.probe()
 	}
 	return readiness, liveness, startup
+}
+
+// sparesStartup tells whether readiness is asked as often as a startup probe would ask, and liveness leaves time to start by
+// itself. Then the startup probe only costs: the kubelet asks for readiness up to a second after it (its next look at the
+// runtime, which it waits for before it looks at a pod again).
+func sparesStartup(readiness, liveness, startup *corev1.Probe) bool {
+	return readiness != nil && startup != nil && readiness.PeriodSeconds <= startup.PeriodSeconds &&
+		(liveness == nil || liveness.InitialDelaySeconds > 0)
 }
 
 // readiness is what tells that the service can be used: x-perch, the health check, or a connection to the port.
