@@ -158,8 +158,9 @@ func (w workload) health() (h types.HealthCheckConfig, off bool) {
 func none(test types.HealthCheckTest) bool { return len(test) > 0 && test[0] == "NONE" }
 
 // onlyPort is the TCP port to ask when nothing else is known: that of the file, or of several the one that the image
-// exposes too, or the image's own. Where it is not clear which one is meant there is none: a port that nobody listens on
-// (a debugger's, one that a setting opens) would keep the service from ever being ready.
+// exposes too, or the image's own when the container runs what the image is made for. Where it is not clear which one is
+// meant there is none: a port that nobody listens on (a debugger's, one that a setting opens, that of the server whose image
+// a worker shares) would keep the service from ever being ready.
 func (w workload) onlyPort() (containerPort, bool) {
 	ofImage := w.image.exposed()
 	var declared, exposed, both []containerPort
@@ -180,10 +181,48 @@ func (w workload) onlyPort() (containerPort, bool) {
 		return declared[0], true
 	case len(both) == 1:
 		return both[0], true
-	case len(declared) == 0 && len(exposed) == 1:
+	case len(declared) == 0 && len(exposed) == 1 && w.runsImage() && !w.sharesImage():
 		return exposed[0], true
 	}
 	return containerPort{}, false
+}
+
+// runsImage tells whether the container runs the program that the image is made for, perhaps with more arguments: only
+// then does it listen where the image says. "celery worker" of an image made for "gunicorn" does not.
+func (w workload) runsImage() bool {
+	var entrypoint, own []string
+	if w.image.Config != nil {
+		entrypoint, own = w.image.Config.Entrypoint, w.image.Config.Cmd
+	}
+	command := []string(w.service.Command)
+	switch {
+	case w.service.Entrypoint != nil && !slices.Equal(w.service.Entrypoint, entrypoint):
+		return false
+	case w.service.Command == nil:
+		return w.service.Entrypoint == nil || len(own) == 0 // an entrypoint of the file drops the image's command
+	case len(command) > 0 && strings.HasPrefix(command[0], "-"):
+		return true
+	}
+	return len(command) >= len(own) && slices.Equal(command[:len(own)], own)
+}
+
+// sharesImage tells whether another service with the same image says in the file which port it listens on. This one, which
+// does not, then has another part to play, as by a variable ROLE=worker.
+func (w workload) sharesImage() bool {
+	for name, other := range w.project.Project.Services {
+		if name != w.name && len(other.Ports)+len(other.Expose) > 0 && sameImage(other, w.service) {
+			return true
+		}
+	}
+	return false
+}
+
+func sameImage(a, b types.ServiceConfig) bool {
+	if a.Build == nil || b.Build == nil {
+		return a.Build == nil && b.Build == nil && a.Image == b.Image
+	}
+	return a.Build.Context == b.Build.Context && a.Build.Dockerfile == b.Build.Dockerfile &&
+		a.Build.DockerfileInline == b.Build.DockerfileInline && a.Build.Target == b.Build.Target
 }
 
 func (w workload) fromExtension(p compose.Probe) check {
