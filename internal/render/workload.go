@@ -108,14 +108,15 @@ func (w workload) isAwaited() bool {
 }
 
 // runsOnce tells whether the file says in so many words that the service is not started again, and nothing makes it a
-// server: a port, a health check, somebody who waits for it to be there.
+// server: a port, a health check, somebody who waits for it to be there. Those of the image count where the image's own
+// program runs: "psql -f seed.sql" is none.
 func (w workload) runsOnce() bool {
 	s := w.service
 	never := s.Restart == types.RestartPolicyNo
 	if s.Deploy != nil && s.Deploy.RestartPolicy != nil {
 		never = s.Deploy.RestartPolicy.Condition == "none"
 	}
-	if !never || len(w.allPorts()) > 0 || len(w.sidecars) > 0 || s.HealthCheck != nil || w.image.Health != nil {
+	if !never || w.serves() || len(w.sidecars) > 0 {
 		return false
 	}
 	for _, other := range w.project.Project.Services {
@@ -124,6 +125,11 @@ func (w workload) runsOnce() bool {
 		}
 	}
 	return true
+}
+
+func (w workload) serves() bool {
+	declared := slices.ContainsFunc(w.ports, func(p containerPort) bool { return p.declared })
+	return declared || w.service.HealthCheck != nil || w.runsImage() && (len(w.ports) > 0 || w.image.Health != nil)
 }
 
 // run is the service as a container.
