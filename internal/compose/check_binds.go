@@ -103,10 +103,9 @@ func (r *reading) hostPath(source string, uses []bindUse) (Tree, bool) {
 	tree := Tree{Host: source}
 	info, err := os.Stat(source)
 	switch {
-	case err == nil:
-		tree.Folder = info.IsDir()
+	case err == nil && !info.IsDir():
 		return tree, true
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		r.eachBind(uses, func(at position, about string) {
 			r.problem(at, fmt.Sprintf("%sbind mount of %s: %s", about, r.onThisMachine(source), reason(err)), readHint(err))
 		})
@@ -115,16 +114,16 @@ func (r *reading) hostPath(source string, uses []bindUse) (Tree, bool) {
 	tree.Folder = true
 	for _, use := range uses {
 		if use.volume.Bind != nil && bool(use.volume.Bind.CreateHostPath) {
-			tree.Create = true
+			tree.Create = true // of one that is there too: else the first up, which makes it, would change what the second renders
 		}
 	}
-	if !tree.Create {
+	if err != nil && !tree.Create {
 		r.eachBind(uses, func(at position, about string) {
 			r.problem(at, fmt.Sprintf("%sbind mount of %s: there is no such file or folder", about, r.onThisMachine(source)),
 				"make it, or write create_host_path: true")
 		})
 	}
-	return tree, tree.Create
+	return tree, err == nil || tree.Create
 }
 
 // copyOf is a file or folder of the project as a copy that Kubernetes can hold; the error says why it cannot be one.

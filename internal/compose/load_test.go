@@ -213,7 +213,7 @@ func TestBinds(t *testing.T) {
 		"/dev/null": {Host: "/dev/null"}, outside: {Host: outside},
 	}
 	for _, name := range []string{"link", "big", "data", "hole", "none", "both"} {
-		want[name] = compose.Tree{Host: filepath.Join(dir, name), Folder: true, Create: name == "none"}
+		want[name] = compose.Tree{Host: filepath.Join(dir, name), Folder: true, Create: true}
 	}
 	want["out"] = compose.Tree{Host: filepath.Join(dir, "out")}
 	if diff := cmp.Diff(want, relative(dir, p.Binds)); diff != "" {
