@@ -37,6 +37,7 @@ type Project struct {
 	VolumeExtensions map[string]VolumeExtension  // x-perch of each volume that has one
 	SecretData       map[string][]byte           // the exact bytes of each secret that a service or job mounts
 	ConfigData       map[string][]byte           // the exact bytes of each config that a service or job mounts
+	ExecutableConfig map[string]bool             // configs whose file: can be executed, as Docker mounts it then
 	Binds            map[string]Tree             // what bind mounts of project files hold, by absolute source path
 
 	find func(path ...string) position // where a path stands in the files

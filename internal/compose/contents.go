@@ -133,7 +133,7 @@ func validVariable(name string) bool {
 // fileObjects reads what the secrets and configs hold that a service or job mounts.
 func (r *reading) fileObjects() {
 	p := r.project
-	p.SecretData, p.ConfigData = map[string][]byte{}, map[string][]byte{}
+	p.SecretData, p.ConfigData, p.ExecutableConfig = map[string][]byte{}, map[string][]byte{}, map[string]bool{}
 	secrets, configs := map[string]bool{}, map[string]bool{}
 	for _, c := range r.containers() {
 		for _, s := range c.Secrets {
@@ -160,9 +160,16 @@ func (r *reading) fileObjects() {
 		if def, ok := p.Configs[name]; ok {
 			if data, ok := r.fileObject(types.FileObjectConfig(def), []string{"configs", name}); ok {
 				p.ConfigData[name] = data
+				p.ExecutableConfig[name] = executable(def.File)
 			}
 		}
 	}
+}
+
+// executable tells whether a file can be executed by anyone. Docker mounts the file of a config as it is, so a script stays one.
+func executable(file string) bool {
+	info, err := os.Stat(file)
+	return file != "" && err == nil && info.Mode().Perm()&0o111 != 0
 }
 
 // oneSource checks that a secret or config says once where its content comes from.

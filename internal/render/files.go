@@ -100,6 +100,9 @@ func (b *builder) fileList(m *mounts, c types.ContainerSpec) []file {
 	for _, s := range c.Configs {
 		def := b.project.Project.Configs[s.Source]
 		f := file{target: configTarget(s), source: s.Source, mode: fileMode(s.Mode)}
+		if s.Mode == nil && b.project.ExecutableConfig[s.Source] {
+			f.mode = readable(0o111)
+		}
 		if def.External {
 			f.config = compose.Name(cmp.Or(def.Name, s.Source))
 		} else {
