@@ -146,10 +146,11 @@ func (r *reading) container(c types.ContainerSpec, path []string) {
 		}
 	}
 	for _, name := range sortedNames(c.ExtraHosts) {
-		if slices.Contains(c.ExtraHosts[name], "host-gateway") {
+		// The embedded node's DNS knows this name; any other would need an address before the node has one.
+		if slices.Contains(c.ExtraHosts[name], "host-gateway") && !(r.options.Embedded && name == "host.docker.internal") {
 			r.warn(r.at(in("extra_hosts", name)...),
 				fmt.Sprintf("%sextra_hosts: %s is left out: the host has no fixed address for pods", subject(path), name),
-				"run what it reaches as a service, or write its address")
+				"call it host.docker.internal, which perch's own node knows, or write its address")
 		}
 	}
 	if c.Hostname != "" && len(validation.IsDNS1123Label(c.Hostname)) > 0 {

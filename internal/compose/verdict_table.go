@@ -102,7 +102,7 @@ func containerRules() Table {
 		"services.*.label_file":           carried(),
 		"services.*.environment":          carried().but("in a Secret what is sensitive by name or value, or named by x-perch.secrets"),
 		"services.*.environment.*":        carried(),
-		"services.*.extra_hosts":          carried().but("but for host-gateway: the host has no fixed address for pods, and a warning says so"),
+		"services.*.extra_hosts":          carried().but("host-gateway for host.docker.internal on perch's own node only; others are left out with a warning"),
 		"services.*.extra_hosts.*":        carried(),
 		"services.*.group_add":            carried().but("names are looked up in the image"),
 		"services.*.hostname":             carried().but("as a lower-case label: one with other characters is changed, and a warning says how"),

@@ -14,6 +14,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/forward"
+	_ "github.com/coredns/coredns/plugin/hosts"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"k8s.io/client-go/kubernetes"
@@ -90,16 +91,22 @@ func (s *Server) corefile() string {
 	const reverse = "in-addr.arpa ip6.arpa"
 	zones := s.ClusterDomain + " " + reverse
 	outside := ""
-	if s.Upstream != "" {
+	if host, _, err := net.SplitHostPort(s.Upstream); err == nil {
 		zones = "."
+		// The upstream is the host's end of the cable: what Docker calls host-gateway.
 		outside = fmt.Sprintf(`
+	hosts /dev/null {
+		%[3]s host.docker.internal
+		ttl 30
+		fallthrough
+	}
 	cache 30 {
 		disable success %[1]s
 		disable denial %[1]s
 	}
 	forward . %[2]s {
 		max_fails 0
-	}`, s.ClusterDomain, s.Upstream)
+	}`, s.ClusterDomain, s.Upstream, host)
 	}
 	return fmt.Sprintf(`%s {
 	bind %s

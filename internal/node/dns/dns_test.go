@@ -28,6 +28,11 @@ func TestCorefile(t *testing.T) {
 		ttl 5
 		fallthrough in-addr.arpa ip6.arpa
 	}
+	hosts /dev/null {
+		10.99.0.1 host.docker.internal
+		ttl 30
+		fallthrough
+	}
 	cache 30 {
 		disable success cluster.local
 		disable denial cluster.local
