@@ -30,6 +30,7 @@ type Server struct {
 	NodeIP        net.IP    // where it listens, UDP and TCP
 	ServiceIP     net.IP    // where pods ask: an address of the service network
 	Upstream      string    // host:port for names outside of the cluster; "" refuses them
+	HostIP        string    // the machine as pods reach it: host.docker.internal; "" has no such name
 	Log           io.Writer // takes its log
 	AfterStart    func()    // called once it runs: CoreDNS takes klog's process-wide logger over, and gives it back never
 
@@ -91,22 +92,24 @@ func (s *Server) corefile() string {
 	const reverse = "in-addr.arpa ip6.arpa"
 	zones := s.ClusterDomain + " " + reverse
 	outside := ""
-	if host, _, err := net.SplitHostPort(s.Upstream); err == nil {
-		zones = "."
-		// The upstream is the host's end of the cable: what Docker calls host-gateway.
+	if s.HostIP != "" {
 		outside = fmt.Sprintf(`
 	hosts /dev/null {
-		%[3]s host.docker.internal
+		%s host.docker.internal
 		ttl 30
 		fallthrough
+	}`, s.HostIP)
 	}
+	if s.Upstream != "" {
+		zones = "."
+		outside += fmt.Sprintf(`
 	cache 30 {
 		disable success %[1]s
 		disable denial %[1]s
 	}
 	forward . %[2]s {
 		max_fails 0
-	}`, s.ClusterDomain, s.Upstream, host)
+	}`, s.ClusterDomain, s.Upstream)
 	}
 	return fmt.Sprintf(`%s {
 	bind %s

@@ -8,17 +8,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-func server(upstream string) *Server {
+func server(upstream, hostIP string) *Server {
 	return &Server{
 		Kubeconfig: "/node/pki/dns.kubeconfig", ClusterDomain: "cluster.local", NodeIP: net.IPv4(10, 99, 0, 2),
-		ServiceIP: net.IPv4(10, 43, 0, 10), Upstream: upstream,
+		ServiceIP: net.IPv4(10, 43, 0, 10), Upstream: upstream, HostIP: hostIP,
 	}
 }
 
 func TestCorefile(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct{ upstream, want string }{
-		"with an upstream": {"10.99.0.1:53", `. {
+	tests := map[string]struct{ upstream, host, want string }{
+		"with an upstream": {"169.254.20.53:53", "10.99.0.1", `. {
 	bind 10.99.0.2
 	errors
 	composenames cluster.local
@@ -37,12 +37,12 @@ func TestCorefile(t *testing.T) {
 		disable success cluster.local
 		disable denial cluster.local
 	}
-	forward . 10.99.0.1:53 {
+	forward . 169.254.20.53:53 {
 		max_fails 0
 	}
 }
 `},
-		"without": {"", `cluster.local in-addr.arpa ip6.arpa {
+		"without": {"", "", `cluster.local in-addr.arpa ip6.arpa {
 	bind 10.99.0.2
 	errors
 	composenames cluster.local
@@ -56,7 +56,7 @@ func TestCorefile(t *testing.T) {
 `},
 	}
 	for name, tt := range tests {
-		if diff := cmp.Diff(tt.want, server(tt.upstream).corefile()); diff != "" {
+		if diff := cmp.Diff(tt.want, server(tt.upstream, tt.host).corefile()); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
@@ -64,7 +64,7 @@ func TestCorefile(t *testing.T) {
 
 func TestServiceLeadsToTheNode(t *testing.T) {
 	t.Parallel()
-	s := server("")
+	s := server("", "")
 	service, slice := s.service(), s.endpoints()
 	if *service.Spec.ClusterIP != "10.43.0.10" || len(service.Spec.Selector) != 0 {
 		t.Errorf("service %v", service.Spec)

@@ -42,6 +42,7 @@ type Config struct {
 	ContainerdSocket     string
 	APIPort              int      // the API server's port, on all addresses of the network namespace
 	DNSUpstream          string   // optional: host:port that answers names outside of the cluster
+	HostIP               string   // optional: the machine as pods reach it
 	ResolvConf           string   // optional: resolv.conf of pods with dnsPolicy Default
 	VolumesDir           string   // the data of persistent volumes: one directory for each
 	ExtraSANs            []string // optional: further names and addresses that the API server is reached by
@@ -139,7 +140,7 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 	kcm := &controllers{config: c, files: files, gate: open, built: make(chan struct{})}
 	resolver := &dns.Server{
 		Kubeconfig: files.Kubeconfig(pki.DNS), ClusterDomain: c.ClusterDomain, NodeIP: nodeIP,
-		ServiceIP: c.dnsServiceIP(), Upstream: c.DNSUpstream, Log: logs.writer("dns"), AfterStart: logs.setGlobal,
+		ServiceIP: c.dnsServiceIP(), Upstream: c.DNSUpstream, HostIP: c.HostIP, Log: logs.writer("dns"), AfterStart: logs.setGlobal,
 	}
 	volumes := &storage.Provisioner{Kubeconfig: files.Kubeconfig(pki.Storage), Dir: c.VolumesDir, NodeName: c.NodeName}
 	return logs.wrap([]component.Step{

@@ -186,7 +186,7 @@ func runKubernetes(ctx context.Context, args []string) error {
 		NodeName: spec.NodeName, NodeIP: spec.NodeIP, APIPort: supervisor.InsideAPIPort,
 		PodCIDR: network.PodCIDR, ServiceCIDR: network.ServiceCIDR, ClusterDomain: "cluster.local",
 		ContainerdSocket: l.ContainerdSocket(),
-		DNSUpstream:      net.JoinHostPort(spec.Nameserver, "53"), ResolvConf: "/etc/resolv.conf",
+		DNSUpstream:      net.JoinHostPort(spec.Nameserver, "53"), HostIP: spec.HostIP, ResolvConf: "/etc/resolv.conf",
 	}, func(e kubernetes.Event) {
 		name := e.Component
 		if name == supervisor.Kubernetes && e.State == kubernetes.Starting {

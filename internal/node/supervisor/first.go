@@ -45,6 +45,7 @@ type Spec struct {
 	MTU          int           `json:"mtu"`
 	SandboxImage string        `json:"sandboxImage"`
 	Nameserver   string        `json:"nameserver"` // the DNS relay, as the sandbox sees it
+	HostIP       string        `json:"hostIP"`     // the host, as the sandbox sees it
 	Env          []string      `json:"env"`        // of the children
 }
 
@@ -53,7 +54,7 @@ func (s *supervisor) spec() Spec {
 	node := s.state.Network.NodeIP.Addr().String()
 	return Spec{
 		Layout: s.Layout, NodeName: name, NodeIP: node, MTU: s.state.Network.MTU,
-		SandboxImage: assets.PauseRef, Nameserver: network.RelayIP, Env: childEnv(os.Environ(), s.Layout),
+		SandboxImage: assets.PauseRef, Nameserver: network.RelayIP, HostIP: s.state.Network.HostIP.Addr().String(), Env: childEnv(os.Environ(), s.Layout),
 		Room: sandbox.Room{
 			Name: name, Hostname: name, Keep: s.Layout.Dir,
 			ResolvConf: "nameserver " + network.RelayIP + "\noptions timeout:2 attempts:2\n",
