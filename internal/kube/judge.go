@@ -17,8 +17,8 @@ import (
 // How long each trouble must last before it ends the wait. Most are final at first sight; these are not, since they
 // also pass by on the way to a healthy start.
 const (
-	graceSchedule = 5 * time.Second  // a volume is being bound, a node is just coming up
-	graceMount    = 5 * time.Second  // the kubelet has not seen a Secret made a moment ago
+	graceSchedule = 4 * time.Second  // a volume is being bound, a node is just coming up
+	graceMount    = 4 * time.Second  // the kubelet has not seen a Secret made a moment ago
 	graceRight    = 45 * time.Second // the kubelet's next attempts, which come ever later
 	graceSandbox  = 20 * time.Second // the node's network is just coming up, and the kubelet tries again after 10 to 15 s
 	graceCreate   = 2 * time.Second  // the default service account of a new namespace is being made
@@ -55,6 +55,7 @@ type trouble struct {
 	container string
 	previous  bool   // the log that tells more is the one of the container's previous instance
 	text      string // what is wrong, for people, without the pod's name
+	event     string // the last warning about the pod, as "REASON: message"; "" when the text says it
 }
 
 // Cause is the sort of reason for which a workload does not become ready.
@@ -293,7 +294,7 @@ func podTroubles(p *corev1.Pod, events []*corev1.Event) []trouble {
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
-			add(trouble{key: "schedule", grace: graceSchedule, cause: CauseUnschedulable, text: "no node takes it: " + c.Message})
+			add(unschedulable(c.Message))
 		}
 	}
 	if started {
@@ -358,7 +359,11 @@ func containerTrouble(p *corev1.Pod, cs corev1.ContainerStatus) (t trouble, bad 
 		t.cause = CauseConfig
 	case cs.State.Running == nil && (reason == "CrashLoopBackOff" || cs.RestartCount >= crashLimit) && !succeededInit(p, cs):
 		t.cause = CauseCrash
-		t.text = fmt.Sprintf("container %s crashes: it %s (restarts: %d)", cs.Name, ended(last), cs.RestartCount)
+		verb := "crashes"
+		if last.ExitCode == 0 && last.Signal == 0 {
+			verb = "ends again and again"
+		}
+		t.text = fmt.Sprintf("container %s %s: it %s (restarts: %d)", cs.Name, verb, ended(last), cs.RestartCount)
 	default:
 		return t, false
 	}
@@ -385,7 +390,7 @@ func ended(t *corev1.ContainerStateTerminated) string {
 	case t.Reason == "OOMKilled":
 		return "was killed for using more memory than its limit"
 	case t.Reason == "StartError" || t.Reason == "ContainerCannotRun":
-		return "could not be started: " + orElse(t.Message, t.Reason)
+		return "could not be started: " + orElse(startError(t.Message), t.Reason)
 	case t.Signal != 0:
 		return fmt.Sprintf("was ended by signal %d", t.Signal)
 	}

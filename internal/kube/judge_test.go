@@ -82,21 +82,28 @@ func TestPodTroubles(t *testing.T) {
 		{"crash loop", restarted(1, corev1.ContainerStateTerminated{ExitCode: 3}, backOff), nil,
 			[]found{{CauseCrash, 0, "container web crashes: it exited with code 3 (restarts: 1)"}}},
 		{"ends well again and again", restarted(2, corev1.ContainerStateTerminated{}, backOff), nil,
-			[]found{{CauseCrash, 0, "container web crashes: it exited with code 0 (restarts: 2)"}}},
+			[]found{{CauseCrash, 0, "container web ends again and again: it exited with code 0 (restarts: 2)"}}},
 		{"out of memory", restarted(1, corev1.ContainerStateTerminated{Reason: "OOMKilled", ExitCode: 137}, running), nil,
 			[]found{{CauseMemory, 0, "container web was killed for using more memory than its limit"}}},
 		{"out of memory long ago", func(p *corev1.Pod) {
 			restarted(1, corev1.ContainerStateTerminated{Reason: "OOMKilled"}, running)(p)
 			p.Status.ContainerStatuses[0].Ready = true
 		}, nil, nil},
-		{"no such program", restarted(0, corev1.ContainerStateTerminated{Reason: "StartError", Message: "no such file"}, backOff), nil,
+		{"no such program", restarted(0, corev1.ContainerStateTerminated{Reason: "StartError", Message: "OCI runtime create failed: unable to start container process: error during container init: no such file"}, backOff), nil,
 			[]found{{CauseConfig, 0, "container web could not be started: no such file"}}},
 		{"unschedulable", func(p *corev1.Pod) {
 			p.Status.ContainerStatuses = nil
 			p.Status.Conditions = []corev1.PodCondition{{
-				Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/1 nodes",
+				Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/1 nodes: 1 Insufficient cpu. preemption: 0/1 nodes are available.",
 			}}
-		}, nil, []found{{CauseUnschedulable, graceSchedule, "no node takes it: 0/1 nodes"}}},
+		}, nil, []found{{CauseUnschedulable, graceSchedule, "no node takes it: 0/1 nodes: 1 Insufficient cpu"}}},
+		{"no such claim", func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = nil
+			p.Status.Conditions = []corev1.PodCondition{{
+				Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
+				Message: `0/1 nodes are available: persistentvolumeclaim "data" not found. not found`,
+			}}
+		}, nil, []found{{CauseMount, graceSchedule, `persistentvolumeclaim "data" not found`}}},
 		{"failed mount", waiting("ContainerCreating", ""), []*corev1.Event{event("pod", "FailedMount", "secret \"x\" not found")},
 			[]found{{CauseMount, graceMount, "secret \"x\" not found"}}},
 		{"no right to mount yet", waiting("ContainerCreating", ""), []*corev1.Event{event("pod", "FailedMount", "no relationship found between node 'n' and this object")},

@@ -36,13 +36,18 @@ type RolloutError struct {
 	Pod      string // "" when the trouble is with the workload as a whole
 	Cause    Cause
 	Text     string
+	Event    string // the last warning about the pod, as "REASON: message"; "" when Text says it
 }
 
 func (e *RolloutError) Error() string {
-	if e.Pod == "" {
-		return e.Workload + ": " + e.Text
+	text := e.Text
+	if e.Event != "" {
+		text += "; last event: " + e.Event
 	}
-	return e.Workload + ": pod " + e.Pod + ": " + e.Text
+	if e.Pod == "" {
+		return e.Workload + ": " + text
+	}
+	return e.Workload + ": pod " + e.Pod + ": " + text
 }
 
 // Reason is an error's text for an event, without the name of the workload, which the event has.
@@ -314,30 +319,17 @@ func (w *wait) scalingUp(ctx context.Context, pod string) bool {
 }
 
 func (w *wait) fail(ctx context.Context, t trouble) error {
-	e := &RolloutError{Workload: w.title, Pod: t.pod, Cause: t.cause, Text: t.text}
+	lctx, cancel := context.WithTimeout(ctx, logPatience)
+	defer cancel()
+	if t.pod != "" && t.cause != CauseJob {
+		t = t.with(w.client.eventsOf(lctx, w.namespace, t.pod))
+	}
+	e := &RolloutError{Workload: w.title, Pod: t.pod, Cause: t.cause, Text: t.text, Event: t.event}
 	f := &fault.Error{Kind: fault.Rollout, Err: e, Hint: w.hintFor(t)}
 	if t.container != "" && (t.cause == CauseCrash || t.cause == CauseMemory || t.cause == CauseJob) {
-		lctx, cancel := context.WithTimeout(ctx, logPatience)
-		defer cancel()
 		f.Output = w.client.lastLines(lctx, w.namespace, t.pod, t.container, t.previous, outputLines)
 	}
 	return f
-}
-
-// hintFor is the next command for a cause.
-func (w *wait) hintFor(t trouble) string {
-	switch t.cause {
-	case CauseImage:
-		return "is the name right? perch image list shows what the node has"
-	case CauseUnschedulable, CauseMount, CauseSandbox, CauseConfig:
-		return fmt.Sprintf("perch kubectl describe pod -n %s %s", w.namespace, t.pod)
-	case CauseMemory:
-		return "raise deploy.resources.limits.memory, or see " + w.hint
-	case CauseRefused:
-		return fmt.Sprintf("perch kubectl describe resourcequota,limitrange -n %s", w.namespace)
-	default:
-		return w.hint
-	}
 }
 
 // timeout is the error for a wait whose context ended: with the last thing observed when its time ran out.
