@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,7 +15,6 @@ import (
 	helmstatus "helm.sh/helm/v4/pkg/release/common"
 	helmrelease "helm.sh/helm/v4/pkg/release/v1"
 	batchv1 "k8s.io/api/batch/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -289,8 +287,7 @@ func TestInterruptedRelease(t *testing.T) {
 	if err := s.Create(&killed); err != nil {
 		t.Fatal(err)
 	}
-	dead := Holder{Host: Holder{}.orThis().Host, PID: deadPID(t)}
-	hold(t, c, ns, dead, time.Now())
+	holdDead(t, c, ns)
 
 	p, _, err := deploy(t, c, shop(t, ns, "web:2", "web:1"))
 	if err != nil {
@@ -301,75 +298,6 @@ func TestInterruptedRelease(t *testing.T) {
 	}
 	if got := statuses(t, c, ns)["shop-web"]; got != "deployed" {
 		t.Errorf("the release is %s", got)
-	}
-}
-
-func TestLock(t *testing.T) {
-	t.Parallel()
-	c, ns := connect(t), "locked"
-	if _, err := c.EnsureNamespace(t.Context(), ns, nil); err != nil {
-		t.Fatal(err)
-	}
-	me, other := Holder{"here", 1}, Holder{"elsewhere", 7}
-	l, held, err := acquire(t.Context(), c, ns, other)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _, err = acquire(t.Context(), c, ns, me)
-	if fault.KindOf(err) != fault.Locked || !strings.Contains(err.Error(), "process 7 on elsewhere") {
-		t.Errorf("error %v, want one of kind Locked that names the holder", err)
-	}
-	l.release(t.Context())
-	if held.Err() == nil {
-		t.Error("the context of a released lock goes on")
-	}
-	l, _, err = acquire(t.Context(), c, ns, me)
-	if err != nil {
-		t.Fatalf("a released lock cannot be taken: %v", err)
-	}
-	l.release(t.Context())
-
-	hold(t, c, ns, other, time.Now().Add(-lockStale))
-	l, _, err = acquire(t.Context(), c, ns, me)
-	if err != nil {
-		t.Fatalf("the lock of a dead holder cannot be taken: %v", err)
-	}
-	l.release(t.Context())
-}
-
-// hold writes the lock of a holder whose last heartbeat was then.
-func hold(t *testing.T, c *kube.Client, namespace string, h Holder, then time.Time) {
-	t.Helper()
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: lockName}}
-	stamp(lease, h, then)
-	if _, err := c.Interface.CoordinationV1().Leases(namespace).Create(t.Context(), lease, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// deadPID is the ID of a process that has ended.
-func deadPID(t *testing.T) int {
-	t.Helper()
-	p := exec.Command("true")
-	if err := p.Run(); err != nil {
-		t.Fatal(err)
-	}
-	return p.Process.Pid
-}
-
-func TestTwoAtOnce(t *testing.T) {
-	t.Parallel()
-	c, ns := connect(t), "at-once"
-	if _, err := c.EnsureNamespace(t.Context(), ns, nil); err != nil {
-		t.Fatal(err)
-	}
-	hold(t, c, ns, Holder{"elsewhere", 7}, time.Now())
-	_, _, err := deploy(t, c, shop(t, ns, "web:1", "web:1"))
-	if fault.KindOf(err) != fault.Locked {
-		t.Errorf("error %v, want one of kind Locked", err)
-	}
-	if got := statuses(t, c, ns); len(got) > 0 {
-		t.Errorf("releases %v came without the lock", got)
 	}
 }
 

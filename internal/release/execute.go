@@ -25,6 +25,7 @@ type ExecuteOptions struct {
 	Detach     bool          // do not wait for services that no other one waits for
 	Planned    []Step        // refuse to do anything but these steps, as Plan.Check has it; nil: whatever is needed
 	Holder     Holder        // who takes the deploy lock; empty is this process
+	LockWait   time.Duration // how long another holder of it is waited for; 0: not at all
 }
 
 // Execute walks the plan: each step as soon as those before it are done, independent ones side by side. It takes the
@@ -54,10 +55,7 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 		}
 		return nil
 	}
-	if err := ensureNamespace(ctx, c, p, r); err != nil {
-		return err
-	}
-	l, ctx, err := acquire(ctx, c, p.Namespace, o.Holder.orThis())
+	l, ctx, err := enter(ctx, c, p, r, o)
 	if err != nil {
 		return err
 	}
@@ -78,9 +76,25 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 	if err != nil {
 		return err
 	}
+	if err := h.repairOthers(ctx, now, p); err != nil {
+		return err
+	}
 	e := &executor{client: c, helm: h, plan: p, report: r, detach: o.Detach, timeout: o.Timeout, done: map[string]chan struct{}{},
 		errs: map[string]error{}, rollouts: map[string]*rollout{}}
 	return e.run(ctx)
+}
+
+// enter makes sure of the namespace and takes the lock in it. A run that was waited for may have removed the namespace.
+func enter(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o ExecuteOptions) (*lock, context.Context, error) {
+	for {
+		if err := ensureNamespace(ctx, c, p, r); err != nil {
+			return nil, nil, err
+		}
+		l, held, err := acquire(ctx, c, p.Namespace, locking{holder: o.Holder, wait: o.LockWait, report: r})
+		if !errors.Is(err, errNoNamespace) {
+			return l, held, err
+		}
+	}
 }
 
 // ensureNamespace comes before the lock, which lives in the namespace.

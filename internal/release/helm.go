@@ -222,6 +222,25 @@ func (h *helm) repair(ctx context.Context, name string) error {
 	return nil
 }
 
+// repairOthers repairs the releases that a killed run left behind and that the plan does not touch, so that nobody finds
+// them locked.
+func (h *helm) repairOthers(ctx context.Context, o Observed, p Plan) error {
+	touched := map[string]bool{}
+	for _, s := range p.Steps {
+		if s.Kind != Unchanged {
+			touched[s.Service] = true
+		}
+	}
+	for _, in := range o.Releases {
+		if strings.HasPrefix(in.Status, "pending") && !touched[in.Service] {
+			if err := h.repair(ctx, in.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // load makes Helm's chart from ours and writes into its annotations what the release must remember.
 func load(u *Unit, project string) (*chartv2.Chart, error) {
 	files := make([]*archive.BufferedFile, 0, len(u.Chart.Files))

@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -16,49 +12,23 @@ import (
 
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/kube"
+	"github.com/perch-k8s/perch/internal/progress"
 )
 
 // The deploy lock: one Lease in the project's namespace.
 const (
 	lockName  = "perch-deploy"
-	lockBeat  = 5 * time.Second  // how often the holder renews it
-	lockStale = 15 * time.Second // from which age of the last renewal on the holder counts as dead
+	lockID    = "deploy lock"          // of events
+	lockBeat  = 5 * time.Second        // how often the holder renews it
+	lockStale = 15 * time.Second       // after so long without a renewal the holder counts as dead
+	lockPoll  = 250 * time.Millisecond // how often one that waits looks
 )
 
 // ErrLockLost is the cause with which an Execute ends when another run took its lock over.
 var ErrLockLost = errors.New("the deploy lock was taken by another run")
 
-// Holder says who holds the deploy lock.
-type Holder struct {
-	Host string
-	PID  int
-}
-
-// String is the Lease's holderIdentity: "HOST PID".
-func (h Holder) String() string { return h.Host + " " + strconv.Itoa(h.PID) }
-
-func parseHolder(s string) Holder {
-	host, pid, _ := strings.Cut(s, " ")
-	n, _ := strconv.Atoi(pid)
-	return Holder{host, n}
-}
-
-// orThis is h, or this process when h is empty.
-func (h Holder) orThis() Holder {
-	if h != (Holder{}) {
-		return h
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
-	return Holder{host, os.Getpid()}
-}
-
-// dead tells whether the holder is known to have ended: a process of this host that is no longer there.
-func (h Holder) dead(me Holder) bool {
-	return h.Host == me.Host && h.PID > 0 && h.PID != me.PID && errors.Is(syscall.Kill(h.PID, 0), syscall.ESRCH)
-}
+// errNoNamespace says that the namespace in which the lock would be is gone, or going.
+var errNoNamespace = errors.New("the namespace is gone")
 
 // lock holds the deploy lock until release is called. Its context ends, with ErrLockLost as its cause, when the lock
 // is lost.
@@ -70,16 +40,32 @@ type lock struct {
 	beating   chan struct{}
 }
 
-// acquire takes the lock, over from a dead holder too, and keeps renewing it. A living holder is a fault.Error of kind
-// Locked.
-func acquire(ctx context.Context, c *kube.Client, namespace string, me Holder) (*lock, context.Context, error) {
+// locking says how the lock is taken.
+type locking struct {
+	holder Holder        // empty is this process
+	wait   time.Duration // how long a living holder is waited for; 0: not at all
+	report progress.Reporter
+}
+
+// acquire takes the lock, over from a dead holder too, and keeps renewing it. A holder that lives and does not end in time
+// is a fault.Error of kind Locked. errNoNamespace is in the error's tree when there is nowhere to put it.
+func acquire(ctx context.Context, c *kube.Client, namespace string, how locking) (*lock, context.Context, error) {
 	leases := c.Interface.CoordinationV1().Leases(namespace)
+	me := how.holder.orThis()
+	w := &waiting{me: me, until: time.Now().Add(how.wait), report: how.report}
 	for {
 		found, err := leases.Get(ctx, lockName, metav1.GetOptions{})
 		fresh := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: lockName, Namespace: namespace}}
 		if err == nil {
-			if held := living(found, me, time.Now()); held != nil {
-				return nil, nil, held
+			free, err := w.look(found, time.Now())
+			if err == nil && !free {
+				err = pause(ctx, lockPoll)
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			if !free {
+				continue
 			}
 			fresh = found
 		} else if !apierrors.IsNotFound(err) {
@@ -89,6 +75,9 @@ func acquire(ctx context.Context, c *kube.Client, namespace string, me Holder) (
 		var lease *coordinationv1.Lease
 		if fresh.ResourceVersion == "" {
 			lease, err = leases.Create(ctx, fresh, metav1.CreateOptions{FieldManager: kube.FieldManager})
+			if gone := apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, "NamespaceTerminating"); gone {
+				return nil, nil, fmt.Errorf("namespace %s: %w", namespace, errNoNamespace)
+			}
 		} else {
 			lease, err = leases.Update(ctx, fresh, metav1.UpdateOptions{FieldManager: kube.FieldManager})
 		}
@@ -98,6 +87,7 @@ func acquire(ctx context.Context, c *kube.Client, namespace string, me Holder) (
 		if err != nil {
 			return nil, nil, c.Explain(fmt.Errorf("deploy lock: %w", err))
 		}
+		w.done()
 		held, cancel := context.WithCancelCause(ctx)
 		l := &lock{client: c, namespace: namespace, lease: lease, cancel: cancel, beating: make(chan struct{})}
 		go l.beat(held, me)
@@ -111,21 +101,68 @@ func stamp(lease *coordinationv1.Lease, me Holder, now time.Time) {
 		lease.Spec.AcquireTime = &micro
 	}
 	lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds, lease.Spec.RenewTime = &identity, &seconds, &micro
+	if lease.Annotations == nil {
+		lease.Annotations = map[string]string{}
+	}
+	lease.Annotations[lockProcess], lease.Annotations[lockCommit] = processOf(me.PID), me.Commit
 }
 
-// living is the error for a lock whose holder lives, nil when it is free for me.
-func living(lease *coordinationv1.Lease, me Holder, now time.Time) error {
-	s := lease.Spec
-	if s.HolderIdentity == nil || *s.HolderIdentity == "" || s.RenewTime == nil {
-		return nil
+// waiting is somebody who wants the lock and looks at it again and again.
+type waiting struct {
+	me     Holder
+	until  time.Time
+	report progress.Reporter
+
+	version string    // of the Lease when it was last seen to change
+	since   time.Time // when that was seen, by this machine's clock
+	told    string    // the holder that was reported
+}
+
+// look says whether the lock may be taken. It is an error when its holder lives and there is no time left to wait.
+//
+// A process of this machine is looked at. The heartbeat of any other is judged by this machine's clock alone, as nothing
+// else is known of the holder's: it is dead when the Lease has not changed for 15 s. One whose last beat is said to be
+// older than that needs to be seen silent for longer than a beat only.
+func (w *waiting) look(lease *coordinationv1.Lease, now time.Time) (free bool, err error) {
+	t := tenureOf(lease)
+	if t == nil || t.String() == w.me.String() {
+		return true, nil
 	}
-	holder, age := parseHolder(*s.HolderIdentity), now.Sub(s.RenewTime.Time)
-	if holder == me || age >= lockStale || holder.dead(me) {
-		return nil
+	if w.version != lease.ResourceVersion {
+		w.version, w.since = lease.ResourceVersion, now
 	}
-	return fault.New(fault.Locked, "wait until it is done; a run that was killed loses the lock after 15s",
-		"another deploy of namespace %s is running: process %d on %s, last seen %s ago",
-		lease.Namespace, holder.PID, holder.Host, max(0, age).Round(time.Second))
+	quiet, age := now.Sub(w.since), now.Sub(t.renewed)
+	switch life := t.life(); {
+	case life == dead, life == unknown && (quiet >= lockStale || age >= lockStale && quiet > lockBeat+time.Second):
+		w.tell(t, progress.Warned, "taken over from "+t.text(now)+": it is gone")
+		return true, nil
+	case life == unknown && age >= lockStale:
+		return false, nil // a moment more, and it is known
+	}
+	if !now.Before(w.until) {
+		if w.told != "" {
+			w.report.Report(progress.Event{ID: lockID, Status: progress.Failed, Text: "held by " + t.text(now)})
+		}
+		return false, fault.New(fault.Locked, "wait until it is done, as with --lock-wait 5m; the lock of a run that was killed is taken over",
+			"another deploy of namespace %s is running: %s, last seen %s ago", lease.Namespace, t.text(now), max(0, age).Round(time.Second))
+	}
+	w.tell(t, progress.Working, "waiting for "+t.text(now))
+	return false, nil
+}
+
+// tell reports a holder once.
+func (w *waiting) tell(t *tenure, status progress.Status, text string) {
+	if key := string(status) + t.String(); w.told != key {
+		w.told = key
+		w.report.Report(progress.Event{ID: lockID, Status: status, Text: text})
+	}
+}
+
+// done ends what was reported.
+func (w *waiting) done() {
+	if w.told != "" {
+		w.report.Report(progress.Event{ID: lockID, Status: progress.Done, Text: "taken"})
+	}
 }
 
 // beat renews the lock until the context ends. A renewal that does not get through is tried again; a conflict means
@@ -143,6 +180,9 @@ func (l *lock) beat(ctx context.Context, me Holder) {
 		next := l.lease.DeepCopy()
 		stamp(next, me, time.Now())
 		lease, err := l.client.Interface.CoordinationV1().Leases(l.namespace).Update(ctx, next, metav1.UpdateOptions{FieldManager: kube.FieldManager})
+		if apierrors.IsConflict(err) { // ours too, when the answer to the last beat was lost
+			lease, err = l.mine(ctx, me, err)
+		}
 		switch {
 		case err == nil:
 			l.lease = lease
@@ -151,6 +191,18 @@ func (l *lock) beat(ctx context.Context, me Holder) {
 			return
 		}
 	}
+}
+
+// mine is the Lease as it is now if this process still holds it, else the given error.
+func (l *lock) mine(ctx context.Context, me Holder, conflict error) (*coordinationv1.Lease, error) {
+	found, err := l.client.Interface.CoordinationV1().Leases(l.namespace).Get(ctx, lockName, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if t := tenureOf(found); found.UID == l.lease.UID && t != nil && t.String() == me.String() && t.process == l.lease.Annotations[lockProcess] {
+		return found, nil
+	}
+	return nil, conflict
 }
 
 // release gives the lock back by deleting the Lease, unless somebody else has it.

@@ -22,9 +22,10 @@ import (
 
 // RemoveOptions say what Remove takes away.
 type RemoveOptions struct {
-	Volumes bool          // the data too
-	Timeout time.Duration // of the whole; 0 is 5 minutes
-	Holder  Holder        // who takes the deploy lock; empty is this process
+	Volumes  bool          // the data too
+	Timeout  time.Duration // of the whole, without the wait for the lock; 0 is 5 minutes
+	Holder   Holder        // who takes the deploy lock; empty is this process
+	LockWait time.Duration // how long another holder of it is waited for; 0: not at all
 }
 
 // Remove uninstalls the project's releases, each before those it depends on, waits until their pods are gone, and
@@ -34,16 +35,21 @@ func Remove(ctx context.Context, c *kube.Client, project, namespace string, o Re
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
-	defer cancel()
 	found, err := Observe(ctx, c, project, namespace)
 	if err != nil || !found.Exists {
 		return err
 	}
-	l, held, err := acquire(ctx, c, namespace, o.Holder.orThis())
+	l, held, err := acquire(ctx, c, namespace, locking{holder: o.Holder, wait: o.LockWait, report: r})
+	if errors.Is(err, errNoNamespace) { // who was waited for has removed all
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	held, stop := context.WithTimeout(held, o.Timeout)
+	defer stop()
 	rm := &remover{client: c, namespace: namespace, report: r}
 	err = rm.remove(held, project, o)
 	l.release(ctx) // before the namespace goes, which holds the lock

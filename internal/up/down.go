@@ -37,7 +37,7 @@ func Down(ctx context.Context, o DownOptions, r progress.Reporter) error {
 	if err != nil {
 		return err
 	}
-	return release.Remove(ctx, client, project, namespace, release.RemoveOptions{Volumes: o.Volumes, Timeout: o.Timeout}, r)
+	return release.Remove(ctx, client, project, namespace, release.RemoveOptions{Volumes: o.Volumes, Timeout: o.Timeout, LockWait: o.LockWait}, r)
 }
 
 // needRunning refuses commands that make no sense without the cluster.

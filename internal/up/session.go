@@ -94,16 +94,22 @@ func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (
 		return err
 	}
 	result.Changed = plan.Changes()
-	if err := release.Execute(ctx, s.client, plan, r, release.ExecuteOptions{Timeout: o.Timeout, Planned: o.Planned}); err != nil {
+	result.Proof, err = prove(ctx, o, plan, rendered.Units, r, func(r progress.Reporter) error {
+		err := release.Execute(ctx, s.client, plan, r, release.ExecuteOptions{Timeout: o.Timeout, Planned: o.Planned, LockWait: o.LockWait})
+		if err == nil {
+			result.URLs, err = awaitPublished(ctx, o, rendered)
+		}
 		return err
-	}
-	if result.URLs, err = awaitPublished(ctx, o, rendered); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	// What was asked for once is done.
 	s.options.Build, s.options.Pull, s.options.ForceRecreate, s.options.RemoveOrphans = false, false, false, false
-	result.Revisions, err = revisions(ctx, s.client, result.Namespace)
-	return err
+	if result.Revisions, err = revisions(ctx, s.client, result.Namespace); err != nil {
+		return err
+	}
+	return tooMany(result.Proof, o.MaxFailures)
 }
 
 // Attach takes the project as it is in the cluster, which must run. Nothing is built or deployed.

@@ -13,6 +13,7 @@ import (
 	"github.com/perch-k8s/perch/internal/kube"
 	"github.com/perch-k8s/perch/internal/node"
 	"github.com/perch-k8s/perch/internal/progress"
+	"github.com/perch-k8s/perch/internal/proof"
 	"github.com/perch-k8s/perch/internal/release"
 	"github.com/perch-k8s/perch/internal/render"
 )
@@ -31,6 +32,9 @@ type Options struct {
 	DryRun        bool
 	Planned       []release.Step // do exactly these, or nothing; nil: whatever is needed
 	Timeout       time.Duration  // for each service to become ready
+	LockWait      time.Duration  // how long another run's deploy lock is waited for; 0: not at all
+	NoProof       bool           // send no requests to services while they roll
+	MaxFailures   *int           // how many of those requests may fail; nil: they are told only
 	Verbose       bool           // every line that a build prints
 }
 
@@ -40,13 +44,15 @@ type Result struct {
 	Namespace string           `json:"namespace"`
 	Context   string           `json:"context"`
 	Changed   bool             `json:"changed"`
-	Plan      string           `json:"plan,omitempty"` // of a dry run
-	URLs      []string         `json:"urls"`           // sorted by service and port
-	Revisions map[string]int   `json:"revisions"`      // by service
+	Plan      string           `json:"plan,omitempty"`  // of a dry run
+	URLs      []string         `json:"urls"`            // sorted by service and port
+	Revisions map[string]int   `json:"revisions"`       // by service
+	Proof     *proof.Result    `json:"proof,omitempty"` // of services that rolled; nil: none did, or none could be asked
 	Warnings  compose.Problems `json:"warnings,omitempty"`
 }
 
-// Up brings the project to what its Compose file says. Warnings are in the result even when there is an error.
+// Up brings the project to what its Compose file says. Warnings, and the proof of what was rolled, are in the
+// result even when there is an error. One of kind fault.Proof comes when all is done.
 func Up(ctx context.Context, o Options, r progress.Reporter) (Result, error) {
 	if o.DryRun {
 		p, err := MakePlan(ctx, o)
