@@ -280,11 +280,19 @@ func (w workload) atOnce() (intstr.IntOrString, bool) {
 	return intstr.FromInt32(int32(min(*p, 1<<20))), true //nolint:gosec // bounded
 }
 
-// delay is how long a new pod must be ready before the next one is replaced: update_config.delay, and monitor, in which a
-// pod that fails counts as failed.
+// unprobed is for how many seconds a pod without a readiness probe must run before it counts. Such a pod is ready as soon as
+// its program was started: one that ends at once would be taken for a success, and the old pods would be gone.
+const unprobed = 2
+
+// delay is how many seconds a new pod must be ready before the next one is replaced: update_config.delay, and monitor, in
+// which a pod that fails counts as failed.
 func (w workload) delay() int32 {
 	u := w.update()
-	return int32(min(seconds(time.Duration(max(u.Delay, u.Monitor))), 1<<20)) //nolint:gosec // bounded
+	d := int32(min(seconds(time.Duration(max(u.Delay, u.Monitor))), 1<<20)) //nolint:gosec // bounded
+	if _, probed := w.readiness(); !probed {
+		d = max(d, unprobed)
+	}
+	return d
 }
 
 func (w workload) statefulSet(template corev1.PodTemplateSpec) *appsv1.StatefulSet {
