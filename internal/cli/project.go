@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/perch-k8s/perch/internal/compose"
-	"github.com/perch-k8s/perch/internal/fault"
 )
 
 // composeOptions say how the Compose file is found and read, by the global flags and the environment.
@@ -87,7 +86,7 @@ func checkServices(named, known []string) error {
 	}
 	for _, name := range named {
 		if !slices.Contains(known, name) {
-			return fault.New(fault.Usage, "the services are: "+list(known), "no service %q in the Compose file", name)
+			return compose.Unknown("service", name, known)
 		}
 	}
 	return nil

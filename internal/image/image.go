@@ -51,5 +51,6 @@ type Options struct {
 	AlwaysBuild bool           // call the builder even when the image is there (--build)
 	NoBuild     bool           // never build: what is not there is an error (--no-build)
 	DryRun      bool           // build and pull nothing: say what the images would be; Built is then what would be made
+	Shell       bool           // look for a shell in every image, not only where a volume needs it
 	Verbose     bool           // report every line that a build prints
 }

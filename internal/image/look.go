@@ -100,7 +100,7 @@ func (rs *resolver) look(ctx context.Context, images map[string]Image) error {
 	for i, w := range containers {
 		results[i] = images[w.key]
 		g.Go(func() error {
-			v := viewer{want: w, image: &results[i], open: func() (files, error) { return rs.library.files(ctx, results[i].Ref) }}
+			v := viewer{want: w, shell: rs.options.Shell, image: &results[i], open: func() (files, error) { return rs.library.files(ctx, results[i].Ref) }}
 			return v.look()
 		})
 	}
@@ -116,6 +116,7 @@ func (rs *resolver) look(ctx context.Context, images map[string]Image) error {
 // viewer looks into one image for one container.
 type viewer struct {
 	want
+	shell bool // look for one in any case
 	image *Image
 	open  func() (files, error)
 }
@@ -220,7 +221,8 @@ func (v *viewer) failed(name string, err error) error {
 	return fmt.Errorf("image %s: %s: %w", familiar(v.image.Ref), name, err)
 }
 
-// findContent fills Content for the container's volumes, and Shell when something is to be done for one of them.
+// findContent fills Content for the container's volumes, and Shell when something is to be done for one of them or it was
+// asked for.
 func (v *viewer) findContent() error {
 	targets := v.targets
 	if v.readOnly { // elsewhere, what the image declares as VOLUME is writable as the rest of it
@@ -228,7 +230,7 @@ func (v *viewer) findContent() error {
 			targets = append(targets, path.Clean("/"+target))
 		}
 	}
-	if len(targets) == 0 {
+	if len(targets) == 0 && !v.shell {
 		return nil
 	}
 	f, err := v.open()
@@ -241,7 +243,7 @@ func (v *viewer) findContent() error {
 			return v.failed(target, err)
 		}
 	}
-	wanted := false // something to copy, or a folder to give away
+	wanted := v.shell // or something to copy, or a folder to give away
 	for _, c := range content {
 		wanted = wanted || c.Filled || c.UID != 0 || c.GID != 0
 	}

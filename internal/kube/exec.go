@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,17 +49,7 @@ func (c *Client) Exec(ctx context.Context, o ExecOptions) (exitCode int, err err
 			Stderr:    o.Stderr != nil && !o.TTY,
 			TTY:       o.TTY,
 		}, scheme.ParameterCodec)
-	socket, err := remotecommand.NewWebSocketExecutor(c.REST, "GET", request.URL().String())
-	if err != nil {
-		return -1, fmt.Errorf("exec in pod %s: %w", o.Pod, err)
-	}
-	spdy, err := remotecommand.NewSPDYExecutor(c.REST, "POST", request.URL())
-	if err != nil {
-		return -1, fmt.Errorf("exec in pod %s: %w", o.Pod, err)
-	}
-	executor, err := remotecommand.NewFallbackExecutor(socket, spdy, func(err error) bool {
-		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
-	})
+	executor, err := c.executor(request.URL())
 	if err != nil {
 		return -1, fmt.Errorf("exec in pod %s: %w", o.Pod, err)
 	}
@@ -70,6 +61,21 @@ func (c *Client) Exec(ctx context.Context, o ExecOptions) (exitCode int, err err
 		streams.TerminalSizeQueue = sizeQueue{ctx, o.Resize}
 	}
 	return c.exited(ctx, o, executor.StreamWithContext(ctx, streams))
+}
+
+// executor speaks WebSocket, and SPDY with servers that do not.
+func (c *Client) executor(at *url.URL) (remotecommand.Executor, error) {
+	socket, err := remotecommand.NewWebSocketExecutor(c.REST, "GET", at.String())
+	if err != nil {
+		return nil, err
+	}
+	spdy, err := remotecommand.NewSPDYExecutor(c.REST, "POST", at)
+	if err != nil {
+		return nil, err
+	}
+	return remotecommand.NewFallbackExecutor(socket, spdy, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	})
 }
 
 // exited tells a command that failed from one that did not run. That a pod is not there is asked for again: the answer

@@ -8,7 +8,6 @@ import (
 
 	"github.com/perch-k8s/perch/internal/chart"
 	"github.com/perch-k8s/perch/internal/compose"
-	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/image"
 	"github.com/perch-k8s/perch/internal/kube"
 	"github.com/perch-k8s/perch/internal/release"
@@ -21,11 +20,8 @@ func loadProject(ctx context.Context, o Options) (*compose.Project, error) {
 	if err != nil || len(o.Services) == 0 {
 		return project, err
 	}
-	known := project.ServiceNames()
-	for _, name := range o.Services {
-		if !slices.Contains(known, name) {
-			return nil, fault.New(fault.Usage, "perch config --services", "there is no service %q", name)
-		}
+	if err := compose.CheckServices(project.Project, o.Services); err != nil {
+		return nil, err
 	}
 	some, err := project.WithSelectedServices(o.Services)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/image"
 	"github.com/perch-k8s/perch/internal/kube"
@@ -27,7 +28,7 @@ func RunJob(ctx context.Context, o Options, name string, args []string, suffix s
 		return 0, err
 	}
 	if _, ok := project.Jobs[name]; !ok {
-		return 0, unknownJob(name, slices.Sorted(maps.Keys(project.Jobs)))
+		return 0, compose.Unknown("job", name, slices.Sorted(maps.Keys(project.Jobs)))
 	}
 	client, images, err := prepare(ctx, o, project, []string{jobKey(name)}, r)
 	if err != nil {
@@ -45,22 +46,47 @@ func RunJob(ctx context.Context, o Options, name string, args []string, suffix s
 	if err := kubeReady(ctx, client, job.Namespace, rendered, name); err != nil {
 		return 0, err
 	}
+	if err := sweep(ctx, client, job); err != nil {
+		return 0, err
+	}
 	exit, err = client.RunJob(ctx, job, r, "job "+name)
 	if ctx.Err() != nil { // the job may run on
 		return exit, err
 	}
-	return exit, errors.Join(err, tidy(ctx, client, job.Namespace, rendered, name))
+	if err == nil { // one that failed is kept, with its log, until the next run
+		err = client.Delete(ctx, []runtime.Object{job})
+	}
+	return exit, errors.Join(err, tidy(ctx, client, job, rendered, name))
 }
 
-// tidy removes the config that only runs of the job read, once all of them have ended. Left there, it would be for the
-// next up to remove, which then could not say that it changed nothing.
-func tidy(ctx context.Context, client *kube.Client, namespace string, rendered render.Output, name string) error {
-	jobs, err := client.Interface.BatchV1().Jobs(namespace).List(ctx, metav1.ListOptions{LabelSelector: kube.ComponentLabel + "=job"})
+// sweep removes the earlier runs of a job that have ended: those that failed, and those that nobody was there to remove.
+func sweep(ctx context.Context, client *kube.Client, job *batchv1.Job) error {
+	const name = "app.kubernetes.io/name"
+	jobs, err := client.Interface.BatchV1().Jobs(job.Namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: kube.ComponentLabel + "=job," + name + "=" + job.Labels[name],
+	})
+	if err != nil {
+		return client.Explain(err)
+	}
+	var ended []runtime.Object
+	for i := range jobs.Items {
+		if kube.StateOf(&jobs.Items[i]) != kube.JobRunning {
+			ended = append(ended, &jobs.Items[i])
+		}
+	}
+	return client.Delete(ctx, ended)
+}
+
+// tidy removes the config that only runs of the job read, once all of them have ended; run is the one that just did, though
+// its Job may not say so yet. Left there, it would be for the next up to remove, which then could not say that it changed
+// nothing.
+func tidy(ctx context.Context, client *kube.Client, run *batchv1.Job, rendered render.Output, name string) error {
+	jobs, err := client.Interface.BatchV1().Jobs(run.Namespace).List(ctx, metav1.ListOptions{LabelSelector: kube.ComponentLabel + "=job"})
 	if err != nil {
 		return client.Explain(err)
 	}
 	for i := range jobs.Items {
-		if kube.StateOf(&jobs.Items[i]) == kube.JobRunning {
+		if jobs.Items[i].Name != run.Name && kube.StateOf(&jobs.Items[i]) == kube.JobRunning {
 			return nil
 		}
 	}
@@ -79,13 +105,6 @@ func sameAs(o runtime.Object) func(runtime.Object) bool {
 		return aerr == nil && berr == nil && a.GetName() == b.GetName() &&
 			o.GetObjectKind().GroupVersionKind() == other.GetObjectKind().GroupVersionKind()
 	}
-}
-
-func unknownJob(name string, known []string) error {
-	if len(known) == 0 {
-		return fault.New(fault.Usage, "add it under jobs:", "there is no job %q: the Compose file has no jobs", name)
-	}
-	return fault.New(fault.Usage, "the jobs are: "+strings.Join(known, ", "), "there is no job %q", name)
 }
 
 // instance is one run of a job.
