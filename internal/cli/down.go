@@ -16,7 +16,7 @@ import (
 // downFlags are the flags of down.
 type downFlags struct {
 	volumes, removeOrphans bool
-	timeout                seconds
+	timeout, lockWait      seconds
 }
 
 func newDownCommand(a *app) *cobra.Command {
@@ -32,6 +32,7 @@ func newDownCommand(a *app) *cobra.Command {
 	flags.BoolVarP(&f.volumes, "volumes", "v", false, "remove the volumes and the data in them too; asks first")
 	flags.BoolVar(&f.removeOrphans, "remove-orphans", false, "taken for docker compose's sake: down removes all services")
 	flags.VarP(&f.timeout, "timeout", "t", "`time` the removal may take, as 30s or 5m")
+	flags.Var(&f.lockWait, "lock-wait", "`time` to wait for a deploy of this app to end, as 5m; without it, do not")
 	return a.command(c, func(ctx context.Context, _ []string) error { return a.down(ctx, f) })
 }
 
@@ -50,7 +51,7 @@ func (a *app) down(ctx context.Context, f downFlags) error {
 		}
 	}
 	o := up.DownOptions{Options: a.upOptions(nil), Volumes: f.volumes}
-	o.Timeout = time.Duration(f.timeout)
+	o.Timeout, o.LockWait = time.Duration(f.timeout), time.Duration(f.lockWait)
 	if err := up.Down(ctx, o, a.progress()); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,16 +11,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/proof"
 	"github.com/perch-k8s/perch/internal/ui"
 	"github.com/perch-k8s/perch/internal/up"
 )
 
 // upFlags are the flags of up.
 type upFlags struct {
-	detach, build, noBuild, forceRecreate, removeOrphans, wait, watch bool
-	pull                                                              pullPolicy
-	timeout                                                           seconds
-	plan                                                              string
+	detach, build, noBuild, forceRecreate, removeOrphans, wait, watch, noProof bool
+
+	pull              pullPolicy
+	timeout, lockWait seconds
+	plan              string
+	maxFailures       uint
+	limited           bool // maxFailures was given
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -31,7 +36,7 @@ func newUpCommand(a *app) *cobra.Command {
 			"perch up -d         # end when it is ready\n" +
 			"perch up --dry-run  # what it would do, and why",
 		Annotations: exits("1 failed, 2 usage, 10 build, 11 Compose file, 12 migration, 13 rollout,\n" +
-			"15 no cluster, 16 locked"),
+			"15 no cluster, 16 locked, 18 proof"),
 	}
 	c.ValidArgsFunction = a.completeServices
 	flags := c.Flags()
@@ -46,11 +51,18 @@ func newUpCommand(a *app) *cobra.Command {
 	flags.BoolVarP(&f.watch, "watch", "w", false, "rebuild, sync and restart as files change: see perch watch")
 	flags.VarP(&f.timeout, "timeout", "t", "`time` a service may take to become ready, as 30s or 5m")
 	flags.Var(&f.timeout, "wait-timeout", "the same as --timeout")
+	flags.Var(&f.lockWait, "lock-wait", "`time` to wait for another deploy of this app to end, as 5m; without it, do not")
+	flags.UintVar(&f.maxFailures, "max-failures", 0, "end with 18 when more than `N` requests failed during the rollout; without it, only tell")
+	flags.BoolVar(&f.noProof, "no-proof", false, "send no requests to published ports during the rollout")
 	_ = flags.MarkHidden("wait")
 	_ = flags.MarkHidden("wait-timeout")
 	return a.command(c, func(ctx context.Context, args []string) error {
 		if f.build && f.noBuild {
 			return fault.New(fault.Usage, "", "--build and --no-build: only one of them")
+		}
+		f.limited = flags.Changed("max-failures")
+		if f.limited && f.noProof {
+			return fault.New(fault.Usage, "", "--max-failures and --no-proof: only one of them")
 		}
 		if f.watch {
 			return a.upWatch(ctx, f, args)
@@ -74,10 +86,13 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 	result, err := up.Up(ctx, o, a.progress())
 	a.warn(result.Warnings)
 	a.closeProgress()
-	if err != nil {
+	if err != nil && fault.KindOf(err) != fault.Proof {
+		if proven := a.noteProof(result.Proof); proven != "" {
+			a.note("during the rollout: %s", proven)
+		}
 		return err
 	}
-	if err := a.printUp(result); err != nil {
+	if err := errors.Join(a.printUp(result), err); err != nil {
 		return err
 	}
 	follow := !f.detach && !f.wait && !a.globals.dryRun && a.globals.output == ui.FormatDefault && isTerminal(a.env.Out)
@@ -92,6 +107,10 @@ func (f upFlags) options(a *app, services []string) up.Options {
 	o := a.upOptions(services)
 	o.Build, o.NoBuild, o.Pull = f.build, f.noBuild, f.pull == "always"
 	o.ForceRecreate, o.RemoveOrphans, o.Timeout = f.forceRecreate, f.removeOrphans, time.Duration(f.timeout)
+	o.LockWait, o.NoProof = time.Duration(f.lockWait), f.noProof
+	if f.limited {
+		o.MaxFailures = new(int(f.maxFailures)) //nolint:gosec // a count
+	}
 	return o
 }
 
@@ -111,9 +130,37 @@ func (a *app) printUp(r up.Result) error {
 	if r.Changed {
 		changed = "up"
 	}
-	a.note("%s: context %s, namespace %s, revisions %s, %s", changed, r.Context, r.Namespace, revisions(r.Revisions), a.took())
+	proven := a.noteProof(r.Proof)
+	a.note("%s: context %s, namespace %s, revisions %s, %s%s",
+		changed, r.Context, r.Namespace, revisions(r.Revisions), a.took(), prefixed("; during the rollout ", proven))
 	a.note("next: perch ps, perch logs -f, perch down")
 	return nil
+}
+
+// noteProof tells how requests fared while services rolled, for each of several services and where some failed. It returns
+// how they fared in all, "" when there were none.
+func (a *app) noteProof(r *proof.Result) string {
+	if r == nil {
+		return ""
+	}
+	asked := 0
+	for _, s := range r.Services {
+		if s.Skipped == "" {
+			asked++
+		}
+	}
+	for _, s := range r.Services {
+		switch {
+		case s.Skipped != "":
+			a.note("%s: no requests during the rollout: %s", s.Service, s.Skipped)
+		case asked > 1 || s.Failed > 0:
+			a.note("%s: %s%s", s.Service, s.Counts, prefixed(": ", s.Why()))
+		}
+	}
+	if asked == 0 {
+		return ""
+	}
+	return r.Counts.String()
 }
 
 // revisions lists services with their Helm revision.

@@ -95,7 +95,11 @@ func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (
 	}
 	result.Changed = plan.Changes()
 	result.Proof, err = prove(ctx, o, plan, rendered.Units, r, func(r progress.Reporter) error {
-		err := release.Execute(ctx, s.client, plan, r, release.ExecuteOptions{Timeout: o.Timeout, Planned: o.Planned, LockWait: o.LockWait})
+		options := release.ExecuteOptions{Timeout: o.Timeout, Planned: o.Planned, LockWait: o.LockWait}
+		if plan.Changes() {
+			options.Holder = holder(ctx, project)
+		}
+		err := release.Execute(ctx, s.client, plan, r, options)
 		if err == nil {
 			result.URLs, err = awaitPublished(ctx, o, rendered)
 		}
