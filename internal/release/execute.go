@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,10 @@ type ExecuteOptions struct {
 	Planned    []Step        // refuse to do anything but these steps, as Plan.Check has it; nil: whatever is needed
 	Holder     Holder        // who takes the deploy lock; empty is this process
 	LockWait   time.Duration // how long another holder of it is waited for; 0: not at all
+
+	// Schema tells the version of the database that a service works with, "" when it is not known. It is asked before and
+	// after the migrations of a service, and must not take long. nil: nothing is recorded.
+	Schema func(ctx context.Context, service string) string
 }
 
 // Execute walks the plan: each step as soon as those before it are done, independent ones side by side. It takes the
@@ -79,9 +84,18 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 	if err := h.repairOthers(ctx, now, p); err != nil {
 		return err
 	}
-	e := &executor{client: c, helm: h, plan: p, report: r, detach: o.Detach, timeout: o.Timeout, done: map[string]chan struct{}{},
-		errs: map[string]error{}, rollouts: map[string]*rollout{}}
+	e := newExecutor(c, h, p, r, o)
+	e.mark = mark{deploy: now.deploy + 1, holder: o.Holder.orThis()}
 	return e.run(ctx)
+}
+
+func newExecutor(c *kube.Client, h *helm, p Plan, r progress.Reporter, o ExecuteOptions) *executor {
+	e := &executor{
+		client: c, helm: h, plan: p, report: r, detach: o.Detach, timeout: o.Timeout, version: o.Schema,
+		done: map[string]chan struct{}{}, errs: map[string]error{}, rollouts: map[string]*rollout{}, schemas: map[string]schemas{},
+	}
+	h.notes = e.notes
+	return e
 }
 
 // enter makes sure of the namespace and takes the lock in it. A run that was waited for may have removed the namespace.
@@ -121,11 +135,14 @@ type executor struct {
 	report  progress.Reporter
 	detach  bool
 	timeout time.Duration
+	mark    mark
+	version func(ctx context.Context, service string) string // of the database's schema; may be nil
 
 	mu       sync.Mutex
 	done     map[string]chan struct{} // closed when the step has ended
 	errs     map[string]error
 	rollouts map[string]*rollout // by service; from its install or upgrade step to its wait step
+	schemas  map[string]schemas  // by service, of those with migrations
 }
 
 func (e *executor) run(ctx context.Context) error {
@@ -187,12 +204,12 @@ func (e *executor) step(ctx context.Context, s Step) error {
 		return e.config(ctx, s)
 	case Migrate:
 		return e.migrate(ctx, s)
-	case Install, Upgrade:
+	case Install, Upgrade, RollBack:
 		return e.roll(ctx, s)
 	case Wait:
 		return e.wait(ctx, s)
 	case Unchanged:
-		e.tell(s, progress.Same, "unchanged")
+		e.tell(s, progress.Same, cmp.Or(s.Cause, "unchanged"))
 		return nil
 	case Uninstall:
 		return e.uninstall(s)
@@ -205,7 +222,7 @@ func (e *executor) step(ctx context.Context, s Step) error {
 // skip reports a service that does not begin because another one failed.
 func (e *executor) skip(s Step, because string) error {
 	before, _ := e.plan.step(because)
-	if s.Service != "" && s.Service != before.Service && (s.Kind == Install || s.Kind == Upgrade || s.Kind == Migrate) {
+	if s.Service != "" && s.Service != before.Service && (s.Kind == Install || s.Kind == Upgrade || s.Kind == RollBack || s.Kind == Migrate) {
 		e.tell(s, progress.Failed, "not started: "+because+" did not succeed")
 	}
 	return errSkipped
@@ -266,6 +283,7 @@ func (e *executor) migrate(ctx context.Context, s Step) error {
 	job := s.job.DeepCopy()
 	job.Namespace = e.plan.Namespace
 	e.tell(s, progress.Working, "migrating")
+	e.noteSchema(ctx, s.Service, false)
 	limited, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
 	_, err := e.client.RunJob(limited, job, report, id)
@@ -286,11 +304,31 @@ func (e *executor) migrate(ctx context.Context, s Step) error {
 	return failed
 }
 
+// noteSchema asks for the version of the service's database, for the revision that is about to be made. Before the migrations
+// the first of them asks.
+func (e *executor) noteSchema(ctx context.Context, service string, after bool) {
+	e.mu.Lock()
+	known, asked := e.schemas[service]
+	e.mu.Unlock()
+	if e.version == nil || asked && !after {
+		return
+	}
+	version := e.version(ctx, service)
+	if after {
+		known.after = version
+	} else {
+		known.before = version
+	}
+	e.mu.Lock()
+	e.schemas[service] = known
+	e.mu.Unlock()
+}
+
 // rollout is one Helm action on its way.
 type rollout struct {
 	verdict chan error // what our wait says; Helm takes it once
 	ended   chan error // what Helm says at last
-	past    string     // "installed" or "updated"
+	past    string     // "installed", "updated" or "rolled back"
 	back    takeBack   // of the step that began it
 }
 
@@ -302,13 +340,20 @@ func (e *executor) roll(ctx context.Context, s Step) error {
 		e.tell(s, progress.Failed, err.Error())
 		return err
 	}
+	if s.schema || len(s.unit.Migrations) > 0 {
+		e.noteSchema(ctx, s.Service, true)
+	}
 	ro := &rollout{verdict: make(chan error, 1), ended: make(chan error, 1), past: "installed", back: s.back}
 	applied := make(chan struct{})
 	w := waiter{applied: sync.OnceFunc(func() { close(applied) }), verdict: ro.verdict}
-	if s.Kind == Upgrade {
+	switch s.Kind {
+	case Upgrade:
 		ro.past = "updated"
 		go func() { ro.ended <- e.helm.upgrade(s.unit, e.plan.Project, s.Cause, w) }()
-	} else {
+	case RollBack:
+		ro.past = "rolled back"
+		go func() { ro.ended <- e.helm.rollback(s.unit.Release, s.revision, s.Cause, w) }()
+	default:
 		go func() { ro.ended <- e.helm.install(s.unit, e.plan.Project, w) }()
 	}
 	select {

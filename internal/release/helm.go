@@ -65,6 +65,7 @@ type helm struct {
 	namespace string
 	history   int
 	version   common.KubeVersion
+	notes     func(*helmrelease.Release) map[string]string // annotations of each revision that is made; nil: none
 }
 
 func newHelm(c *kube.Client, namespace string, history int) (*helm, error) {
@@ -138,6 +139,9 @@ func (h *helm) configuration(w waiter) *action.Configuration {
 	// A release must be recorded as failed even when the run was cancelled: Helm's own requests are short.
 	config.Releases = h.storage(context.Background())
 	config.Releases.MaxHistory = h.history
+	if h.notes != nil {
+		config.Releases.Driver = marking{config.Releases.Driver, h.notes}
+	}
 	// Our charts do not ask which APIs there are, and asking costs Helm a discovery of the whole server each time.
 	config.Capabilities = &common.Capabilities{
 		KubeVersion: h.version,
@@ -181,10 +185,10 @@ func (h *helm) upgrade(u *Unit, project, description string, w waiter) error {
 }
 
 // rollback runs Helm's rollback; it returns when the waiter got its verdict and the release is recorded.
-func (h *helm) rollback(name string, revision int, w waiter) error {
+func (h *helm) rollback(name string, revision int, description string, w waiter) error {
 	a := action.NewRollback(h.configuration(w))
 	a.Version, a.MaxHistory = revision, h.history
-	a.Description = fmt.Sprintf("rollback to %d: the rollout failed", revision)
+	a.Description = description
 	a.ServerSideApply, a.ForceConflicts, a.DisableHooks = "true", true, true
 	a.Timeout, a.WaitStrategy = helmTimeout, helmkube.StatusWatcherStrategy
 	return a.Run(name)
@@ -215,7 +219,7 @@ func (h *helm) repair(ctx context.Context, name string) error {
 	if !ok || !rel.Info.Status.IsPending() {
 		return nil
 	}
-	rel.SetStatus(helmstatus.StatusFailed, "interrupted")
+	rel.SetStatus(helmstatus.StatusFailed, interrupted)
 	if err := s.Update(rel); err != nil {
 		return fmt.Errorf("release %s: %w", name, err)
 	}

@@ -59,6 +59,8 @@ type Observed struct {
 	Config    map[Ref]Config               // the project's config objects outside releases
 	Jobs      map[string]*batchv1.Job      // all Jobs of the namespace, by name
 	Workloads map[Ref]Workload             // live Deployments, StatefulSets, DaemonSets and Services (which are ready)
+
+	deploy int // the highest number of a deploy that a kept revision has
 }
 
 // Installed is one Helm release with all its kept revisions.
@@ -70,6 +72,7 @@ type Installed struct {
 	Status    string    // of the last one, as Helm has it
 	Digest    string    // chart digest of the last one
 	Updated   time.Time // when the last one was deployed
+	Deploy    int       // number of the deploy that made the last one, 0 when none of Perch did
 	Deployed  int       // the last revision that was rolled out whole, 0 when there is none
 	Manifest  string    // of the deployed revision, else of the last one
 	DependsOn []string  // services, as the last revision says
@@ -149,6 +152,7 @@ func (o *Observed) observeReleases(ctx context.Context, c *kube.Client) error {
 		return err
 	}
 	o.Releases = installed(all, o.Project)
+	o.deploy = nextDeploy(all, o.Project) - 1
 	return nil
 }
 
@@ -180,7 +184,7 @@ func installed(revisions []*helmrelease.Release, project string) map[string]Inst
 		in := found[key]
 		in.Name, in.Service, in.Project = rel.Name, notes[serviceAnnotation], notes[projectAnnotation]
 		in.Revision, in.Status, in.Digest = rel.Version, rel.Info.Status.String(), notes[digestAnnotation]
-		in.namespace = rel.Namespace
+		in.namespace, in.Deploy = rel.Namespace, deployOf(rel)
 		in.Updated, in.app = rel.Info.LastDeployed, rel.Chart.Metadata.AppVersion
 		in.DependsOn = strings.Fields(notes[afterAnnotation])
 		in.kept += rel.Manifest + "\n" + notes[requiresAnnotation] + "\n"

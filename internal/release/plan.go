@@ -23,6 +23,7 @@ const (
 	Migrate         Kind = "migrate"   // run one pre_start Job to completion
 	Install         Kind = "install"   // install the service's release
 	Upgrade         Kind = "upgrade"   // upgrade the service's release
+	RollBack        Kind = "rollback"  // bring an old revision of the service's release back
 	Wait            Kind = "wait"      // wait until the service is rolled out
 	Unchanged       Kind = "unchanged" // leave the service alone
 	Uninstall       Kind = "uninstall" // remove a release that is no longer wanted
@@ -40,15 +41,17 @@ type Step struct {
 	After    []string `json:"after,omitempty"`    // IDs of the steps that must have succeeded before
 	Soft     []string `json:"soft,omitempty"`     // IDs of the steps that must have ended before, with or without success
 
-	unit    *Unit
-	objects []runtime.Object
-	job     *batchv1.Job
-	release string // to uninstall
-	prune   []Ref
-	replace []Ref    // objects of the release that must be deleted first, since they cannot be changed
-	clean   bool     // broken pods of the last attempt must be deleted first
-	back    takeBack // what to return to when the rollout fails
-	again   bool     // the objects are as they were: restart the pods
+	unit     *Unit
+	objects  []runtime.Object
+	job      *batchv1.Job
+	release  string // to uninstall
+	prune    []Ref
+	replace  []Ref    // objects of the release that must be deleted first, since they cannot be changed
+	clean    bool     // broken pods of the last attempt must be deleted first
+	back     takeBack // what to return to when the rollout fails
+	revision int      // to roll back to
+	schema   bool     // the service has migrations, though none of them is to run
+	again    bool     // the objects are as they were: restart the pods
 }
 
 // Plan is the steps that bring a project from what is observed to what is wanted, in an order in which they can be

@@ -81,6 +81,7 @@ type Release struct {
 	Project    string    `json:"project"` // "" when it is not Perch's
 	Service    string    `json:"service"`
 	Revision   int       `json:"revision"`
+	Deploy     int       `json:"deploy"` // number of the deploy that made the revision, 0 when none of Perch did
 	Status     string    `json:"status"` // as Helm has it: deployed, failed, …
 	AppVersion string    `json:"app_version"`
 	Updated    time.Time `json:"updated"`

@@ -275,7 +275,7 @@ func List(ctx context.Context, c *kube.Client, namespace string) ([]Release, err
 	for _, in := range found {
 		releases = append(releases, Release{
 			Name: in.Name, Namespace: in.namespace, Project: in.Project, Service: in.Service, Revision: in.Revision,
-			Status: in.Status, AppVersion: in.app, Updated: in.Updated,
+			Deploy: in.Deploy, Status: in.Status, AppVersion: in.app, Updated: in.Updated,
 		})
 	}
 	sort.Slice(releases, func(i, j int) bool {

@@ -26,7 +26,8 @@ func (e *executor) takeBack(ctx context.Context, s Step, to takeBack, cause erro
 	}
 	verdict, ended, applied := make(chan error, 1), make(chan error, 1), make(chan struct{})
 	w := waiter{applied: func() { close(applied) }, verdict: verdict}
-	go func() { ended <- e.helm.rollback(s.unit.Release, to.revision, w) }()
+	description := fmt.Sprintf("rollback to %d: the rollout failed", to.revision)
+	go func() { ended <- e.helm.rollback(s.unit.Release, to.revision, description, w) }()
 	var err error
 	select {
 	case <-applied:
