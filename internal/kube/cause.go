@@ -36,10 +36,14 @@ func startError(message string) string {
 	return message
 }
 
-// with adds to a trouble what the events of its pod, oldest first, say about it: that a probe ended the container, or the
-// last warning when it says something that the text does not.
+// with adds to a trouble what the events of its pod, oldest first, say about it: that a probe ended the container, or else
+// the last warning. Troubles of other causes have their event's words as their text.
 func (t trouble) with(events []corev1.Event) trouble {
-	if t.cause == CauseCrash {
+	switch t.cause {
+	default:
+		return t
+	case CauseMemory:
+	case CauseCrash:
 		if probe := killer(events, t.container); probe != "" {
 			t.text = fmt.Sprintf("container %s is restarted again and again: %s", t.container, probe)
 			return t
@@ -50,9 +54,7 @@ func (t trouble) with(events []corev1.Event) trouble {
 			continue
 		}
 		message, _, _ := strings.Cut(strings.TrimSpace(e.Message), " in pod ") // then come the pod's name and UID
-		if message != "" && !strings.Contains(message, t.text) && !strings.Contains(t.text, message) {
-			t.event = e.Reason + ": " + lowerFirst(message)
-		}
+		t.event = e.Reason + ": " + lowerFirst(message)
 		return t
 	}
 	return t

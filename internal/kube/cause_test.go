@@ -25,7 +25,7 @@ func TestTroubleWithEvents(t *testing.T) {
 			crash, []corev1.Event{about("Normal", "Pulled", "x"), about("Warning", "BackOff", "Back-off restarting failed container web in pod web-1_ns(uid)")},
 			crash.text, "BackOff: back-off restarting failed container web",
 		},
-		"said already": {
+		"the text is the event": {
 			trouble{cause: CauseMount, text: `secret "x" not found`}, []corev1.Event{about("Warning", "FailedMount", `secret "x" not found`)},
 			`secret "x" not found`, "",
 		},

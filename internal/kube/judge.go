@@ -55,7 +55,7 @@ type trouble struct {
 	container string
 	previous  bool   // the log that tells more is the one of the container's previous instance
 	text      string // what is wrong, for people, without the pod's name
-	event     string // the last warning about the pod, as "REASON: message"; "" when the text says it
+	event     string // the last warning about the pod, as "REASON: message"; "" when there is none that adds to the text
 }
 
 // Cause is the sort of reason for which a workload does not become ready.

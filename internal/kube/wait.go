@@ -36,7 +36,7 @@ type RolloutError struct {
 	Pod      string // "" when the trouble is with the workload as a whole
 	Cause    Cause
 	Text     string
-	Event    string // the last warning about the pod, as "REASON: message"; "" when Text says it
+	Event    string // the last warning about the pod, as "REASON: message"; "" when there is none that adds to Text
 }
 
 func (e *RolloutError) Error() string {
