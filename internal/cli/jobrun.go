@@ -88,16 +88,14 @@ func (a *app) run(ctx context.Context, f runFlags, args []string) error {
 	return a.runJob(ctx, name, rest)
 }
 
+// checkRunnable refuses a name that is no service, and is no job either.
 func checkRunnable(project *compose.Project, name string) error {
-	if len(project.Jobs) == 0 {
-		return compose.CheckServices(project.Project, []string{name})
-	}
 	err := compose.CheckServices(project.Project, []string{name})
-	if _, off := project.DisabledServices[name]; err == nil || off {
+	_, off := project.DisabledServices[name]
+	if err == nil || off || len(project.Jobs) == 0 {
 		return err
 	}
-	all := append(project.ServiceNames(), slices.Sorted(maps.Keys(project.Jobs))...)
-	return fault.New(fault.Usage, fault.HintOf(compose.Unknown("service", name, all)), "no service or job %q in the Compose file", name)
+	return compose.Unknown("service or job", name, slices.Concat(project.ServiceNames(), slices.Sorted(maps.Keys(project.Jobs))))
 }
 
 // newSuffix makes the name of a run unique, as Kubernetes' own generated names.

@@ -24,15 +24,15 @@ func CheckServices(p *types.Project, named []string) error {
 	return nil
 }
 
-// Unknown is the error for a name on the command line that nothing of its kind ("service", "job") has.
+// Unknown is the error for a name on the command line that nothing of its kind ("service", "job", "service or job") has.
 func Unknown(kind, name string, known []string) error {
 	hint := didYouMean(name, known)
 	switch {
 	case hint != "":
 	case len(known) > 0:
-		hint = "the " + kind + "s are: " + strings.Join(known, ", ")
+		hint = "there are: " + strings.Join(known, ", ")
 	default:
-		hint = "add it under " + kind + "s:"
+		hint = "add one to it"
 	}
 	return fault.New(fault.Usage, hint, "no %s %q in the Compose file", kind, name)
 }

@@ -25,7 +25,7 @@ import (
 const (
 	gateHeard = "perch: the gate hears\n"
 	gateOpen  = "perch: the gate opens\n"
-	gateShell = `read -r perch_gate; echo "perch: the gate hears"; read -r perch_gate; echo "perch: the gate opens"; exec "$@"`
+	gateShell = `read -r perch_gate; echo "perch: the gate hears"; read -r perch_gate; echo "perch: the gate opens"; unset PWD OLDPWD SHLVL; exec "$@"`
 )
 
 // gated is the command behind a gate.
@@ -36,7 +36,7 @@ func gated(command []string) []string {
 // gate is our end of it, for one container. It outlives attempts to attach that fail.
 type gate struct {
 	out    io.Writer // what comes after the gate
-	opened func()    // called once, before the first byte of the command; may be nil
+	opened func()    // called once, before the first byte of the command
 
 	mu    sync.Mutex
 	heard chan struct{} // closed at gateHeard or gateOpen
@@ -68,9 +68,7 @@ func (g *gate) Write(p []byte) (int, error) {
 	if !opens {
 		return len(p), nil
 	}
-	if g.opened != nil {
-		g.opened()
-	}
+	g.opened()
 	g.close(g.open)
 	if len(rest) == 0 {
 		return len(p), nil

@@ -66,6 +66,13 @@ func (c *Client) RunOnce(ctx context.Context, o OneOff, r progress.Reporter, id 
 		return -1, c.Explain(fmt.Errorf("job %s: %w", o.Job.Name, err))
 	}
 	r.Report(progress.Event{ID: id, Status: progress.Working, Text: "starting"})
+	begun := o.Begun
+	o.Begun = func() {
+		r.Report(progress.Event{ID: id, Status: progress.Done, Text: "running"})
+		if begun != nil {
+			begun()
+		}
+	}
 	once := &onceRun{client: c, OneOff: o, started: make(chan *corev1.Pod, 1), running: make(chan struct{})}
 	exit, err = once.run(ctx, live)
 	if err != nil {
@@ -207,9 +214,7 @@ func (o *onceRun) carry(ctx context.Context) error {
 		return nil
 	case <-o.running:
 	}
-	if o.Begun != nil {
-		o.Begun()
-	}
+	o.Begun()
 	if o.TTY {
 		return o.attach(ctx, pod, o.Stdin, o.Stdout, sizeQueue{ctx, o.Resize})
 	}
