@@ -130,7 +130,8 @@ func (r *reading) checkHooks(s types.ServiceConfig, path []string) {
 			in := func(steps ...string) []string {
 				return append(slices.Clone(path), append([]string{kind, strconv.Itoa(i)}, steps...)...)
 			}
-			if len(hook.Command) == 0 {
+			// A line that is no command was told of before, and left out.
+			if _, line := descendFirst(r.files, in("command")...); len(hook.Command) == 0 && (line == nil || r.interpolate.text(line) == "") {
 				r.problem(r.at(in()...), subject(in())+"it has no command", "write command:")
 			}
 			switch {

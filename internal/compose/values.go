@@ -10,6 +10,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/format"
 	"github.com/compose-spec/compose-go/v2/types"
+	imageref "github.com/distribution/reference"
 	"github.com/docker/go-units"
 	"github.com/robfig/cron/v3"
 	"go.yaml.in/yaml/v4"
@@ -106,6 +107,16 @@ func valueChecks() map[string]valueCheck {
 		s + "pull_policy":                          checkPullPolicy,
 		s + "deploy.mode":                          checkMode,
 
+		s + "command":                                checkWords,
+		s + "entrypoint":                             checkWords,
+		s + "post_start.[].command":                  checkWords,
+		s + "pre_stop.[].command":                    checkWords,
+		s + "develop.watch.[].exec.command":          checkWords,
+		s + "image":                                  checkImage,
+		s + "cap_add.[]":                             checkCapability,
+		s + "cap_drop.[]":                            checkCapability,
+		s + "extra_hosts.[]":                         checkHost,
+		s + "build.extra_hosts.[]":                   checkHost,
 		s + "cpu_shares":                             checkCount,
 		s + "cpu_quota":                              checkInteger,
 		s + "cpu_period":                             checkCount,
@@ -201,6 +212,40 @@ func checkVolume(value string) (string, string) {
 	}
 	if !strings.HasPrefix(v.Target, "/") {
 		return fmt.Sprintf("the path in the container, %q, does not begin with a slash", v.Target), `as in "data:/var/lib/data"`
+	}
+	return "", ""
+}
+
+// checkWords checks a command written as a line. Its words are in no message: a password may be among them.
+func checkWords(value string) (string, string) {
+	if err := new(types.ShellCommand).DecodeMapstructure(value); err != nil {
+		return "a quote or backslash in it has no end", `close it, or write a list, as in ["sh", "-c", "echo it's"]`
+	}
+	return "", ""
+}
+
+func checkImage(value string) (string, string) {
+	if _, err := imageref.ParseAnyReference(value); err != nil && value != "" {
+		return fmt.Sprintf("%q is not the name of an image", value), `as in "postgres:16" or "ghcr.io/acme/web:1.2", in lower case`
+	}
+	return "", ""
+}
+
+// capability is one that Linux has, as of 6.9.
+var capability = regexp.MustCompile(`^(?i:(CAP_)?(ALL|AUDIT_(CONTROL|READ|WRITE)|BLOCK_SUSPEND|BPF|CHECKPOINT_RESTORE|CHOWN|DAC_(OVERRIDE|READ_SEARCH)|FOWNER|FSETID|` +
+	`IPC_(LOCK|OWNER)|KILL|LEASE|LINUX_IMMUTABLE|MAC_(ADMIN|OVERRIDE)|MKNOD|NET_(ADMIN|BIND_SERVICE|BROADCAST|RAW)|PERFMON|SETFCAP|SETGID|SETPCAP|SETUID|` +
+	`SYSLOG|SYS_(ADMIN|BOOT|CHROOT|MODULE|NICE|PACCT|PTRACE|RAWIO|RESOURCE|TIME|TTY_CONFIG)|WAKE_ALARM))$`)
+
+func checkCapability(value string) (string, string) {
+	if !capability.MatchString(value) {
+		return fmt.Sprintf("%q is not a capability of Linux", value), "as in NET_ADMIN, or ALL"
+	}
+	return "", ""
+}
+
+func checkHost(value string) (string, string) {
+	if _, err := types.NewHostsList([]string{value}); err != nil {
+		return fmt.Sprintf("%q is not a host name and an address", value), `as in "db.example=10.0.0.5"`
 	}
 	return "", ""
 }
