@@ -51,7 +51,7 @@ func (a *app) root() *cobra.Command {
 
 func (a *app) addAppCommands(root *cobra.Command) {
 	add(root, groupApp,
-		newUpCommand(a), newPlanCommand(a), newWatchCommand(a), newPsCommand(a), newLogsCommand(a), newExecCommand(a), newRunCommand(a), newBuildCommand(a),
+		newUpCommand(a), newPlanCommand(a), newHistoryCommand(a), newRollbackCommand(a), newWatchCommand(a), newPsCommand(a), newLogsCommand(a), newExecCommand(a), newPsqlCommand(a), newRunCommand(a), newBuildCommand(a),
 		newConfigCommand(a), newDownCommand(a))
 }
 

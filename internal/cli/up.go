@@ -18,17 +18,18 @@ import (
 
 // upFlags are the flags of up.
 type upFlags struct {
-	detach, build, noBuild, forceRecreate, removeOrphans, wait, watch, noProof bool
+	detach, build, noBuild, forceRecreate, removeOrphans, wait, watch, noProof, takeBack bool
 
 	pull              pullPolicy
 	timeout, lockWait seconds
 	plan              string
 	maxFailures       uint
 	limited           bool // maxFailures was given
+	historyMax        historyMax
 }
 
 func newUpCommand(a *app) *cobra.Command {
-	f := upFlags{timeout: seconds(5 * time.Minute)}
+	f := upFlags{timeout: seconds(5 * time.Minute), historyMax: defaultHistoryMax}
 	c := &cobra.Command{
 		Use:   "up [SERVICE...]",
 		Short: "Build and run the app: cluster, images, database, migrations, rollout, URL",
@@ -36,7 +37,7 @@ func newUpCommand(a *app) *cobra.Command {
 			"perch up -d         # end when it is ready\n" +
 			"perch up --dry-run  # what it would do, and why",
 		Annotations: exits("1 failed, 2 usage, 10 build, 11 Compose file, 12 migration, 13 rollout,\n" +
-			"15 no cluster, 16 locked, 18 proof"),
+			"14 rolled back, 15 no cluster, 16 locked, 18 proof"),
 	}
 	c.ValidArgsFunction = a.completeServices
 	flags := c.Flags()
@@ -46,12 +47,14 @@ func newUpCommand(a *app) *cobra.Command {
 	flags.Var(&f.pull, "pull", "pull images `WHEN`: always, or missing ones only")
 	flags.BoolVar(&f.forceRecreate, "force-recreate", false, "roll all services, changed or not")
 	flags.BoolVar(&f.removeOrphans, "remove-orphans", false, "remove services that the file no longer has")
+	flags.BoolVar(&f.takeBack, "rollback-on-failure", false, "return a service whose rollout fails to its deployed revision")
 	flags.StringVar(&f.plan, "plan", "", "do what a `file` of perch plan --out says, or nothing")
 	flags.BoolVar(&f.wait, "wait", false, "the same as --detach: up always waits until the app is ready")
 	flags.BoolVarP(&f.watch, "watch", "w", false, "rebuild, sync and restart as files change: see perch watch")
 	flags.VarP(&f.timeout, "timeout", "t", "`time` a service may take to become ready, as 30s or 5m")
 	flags.Var(&f.timeout, "wait-timeout", "the same as --timeout")
 	flags.Var(&f.lockWait, "lock-wait", "`time` to wait for another deploy of this app to end, as 5m; without it, do not")
+	flags.Var(&f.historyMax, "history-max", historyMaxUsage)
 	flags.UintVar(&f.maxFailures, "max-failures", 0, "end with 18 when more than `N` requests failed during the rollout; without it, only tell")
 	flags.BoolVar(&f.noProof, "no-proof", false, "send no requests to published ports during the rollout")
 	_ = flags.MarkHidden("wait")
@@ -107,7 +110,8 @@ func (f upFlags) options(a *app, services []string) up.Options {
 	o := a.upOptions(services)
 	o.Build, o.NoBuild, o.Pull = f.build, f.noBuild, f.pull == "always"
 	o.ForceRecreate, o.RemoveOrphans, o.Timeout = f.forceRecreate, f.removeOrphans, time.Duration(f.timeout)
-	o.LockWait, o.NoProof = time.Duration(f.lockWait), f.noProof
+	o.HistoryMax = int(f.historyMax)
+	o.LockWait, o.NoProof, o.TakeBack = time.Duration(f.lockWait), f.noProof, f.takeBack
 	if f.limited {
 		o.MaxFailures = new(int(f.maxFailures)) //nolint:gosec // a count
 	}
@@ -131,8 +135,8 @@ func (a *app) printUp(r up.Result) error {
 		changed = "up"
 	}
 	proven := a.noteProof(r.Proof)
-	a.note("%s: context %s, namespace %s, revisions %s, %s%s",
-		changed, r.Context, r.Namespace, revisions(r.Revisions), a.took(), prefixed("; during the rollout ", proven))
+	a.note("%s: context %s, namespace %s, deploy %d, revisions %s, %s%s",
+		changed, r.Context, r.Namespace, r.Deploy, revisions(r.Revisions), a.took(), prefixed("; during the rollout ", proven))
 	a.note("next: perch ps, perch logs -f, perch down")
 	return nil
 }

@@ -23,8 +23,8 @@ type Version struct {
 
 // Migration is one migration that was applied.
 type Migration struct {
-	Version string
-	Name    string // "" when the table has none
+	Version string `json:"version"`
+	Name    string `json:"name,omitempty"` // "" when the table has none
 }
 
 func (m Migration) String() string {
@@ -62,11 +62,11 @@ const (
 
 // Gap is a difference between a recorded version and the present one of the same tool.
 type Gap struct {
-	Tool       string
-	Recorded   string // "" when the tool had no table then
-	Present    string // "" when it has none now
-	Relation   Relation
-	Migrations []Migration // between them, in order; nil when the table does not tell
+	Tool       string      `json:"tool"`
+	Recorded   string      `json:"recorded"` // "" when the tool had no table then
+	Present    string      `json:"present"`  // "" when it has none now
+	Relation   Relation    `json:"relation"`
+	Migrations []Migration `json:"migrations,omitempty"` // between them, in order; nil when the table does not tell
 }
 
 // Compare says how a database differs from the version that was recorded, as State.String writes it. Nothing is known of ""

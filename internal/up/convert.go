@@ -108,7 +108,7 @@ func wanted(o Options, project *compose.Project, rendered render.Output, images 
 		}
 		unit := release.Unit{
 			Service: u.Service, Release: u.Release, Chart: c, Config: u.Config, Migrations: u.Migrations, Objects: u.Objects,
-			TakeBack: u.OnFailure == "rollback",
+			TakeBack: o.TakeBack || u.OnFailure == "rollback",
 		}
 		for _, d := range u.DependsOn {
 			unit.DependsOn = append(unit.DependsOn, release.Dependency(d))
@@ -139,17 +139,18 @@ func built(services []string, project *compose.Project) []string {
 
 func sortedKeys(images map[string]image.Image) []string { return slices.Sorted(maps.Keys(images)) }
 
-// revisions are the Helm revisions of the project's services.
-func revisions(ctx context.Context, client *kube.Client, namespace string) (map[string]int, error) {
+// revisions are the Helm revisions of the project's services, and the number of the newest deploy.
+func revisions(ctx context.Context, client *kube.Client, namespace string) (map[string]int, int, error) {
 	list, err := release.List(ctx, client, namespace)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	out := map[string]int{}
+	out, deploy := map[string]int{}, 0
 	for _, one := range list {
 		if one.Service != "" {
 			out[one.Service] = one.Revision
+			deploy = max(deploy, one.Deploy)
 		}
 	}
-	return out, nil
+	return out, deploy, nil
 }

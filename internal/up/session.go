@@ -95,11 +95,7 @@ func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (
 	}
 	result.Changed = plan.Changes()
 	result.Proof, err = prove(ctx, o, plan, rendered.Units, r, func(r progress.Reporter) error {
-		options := release.ExecuteOptions{Timeout: o.Timeout, Planned: o.Planned, LockWait: o.LockWait}
-		if plan.Changes() {
-			options.Holder = holder(ctx, project)
-		}
-		err := release.Execute(ctx, s.client, plan, r, options)
+		err := release.Execute(ctx, s.client, plan, r, s.executing(ctx, plan.Changes()))
 		if err == nil {
 			result.URLs, err = awaitPublished(ctx, o, rendered)
 		}
@@ -110,7 +106,7 @@ func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (
 	}
 	// What was asked for once is done.
 	s.options.Build, s.options.Pull, s.options.ForceRecreate, s.options.RemoveOrphans = false, false, false, false
-	if result.Revisions, err = revisions(ctx, s.client, result.Namespace); err != nil {
+	if result.Revisions, result.Deploy, err = revisions(ctx, s.client, result.Namespace); err != nil {
 		return err
 	}
 	return tooMany(result.Proof, o.MaxFailures)
@@ -127,7 +123,7 @@ func (s *Session) Attach(ctx context.Context) (Result, error) {
 		s.images, err = foresee(ctx, s.options, s.project)
 	}
 	if err == nil {
-		result.Revisions, err = revisions(ctx, s.client, result.Namespace)
+		result.Revisions, result.Deploy, err = revisions(ctx, s.client, result.Namespace)
 	}
 	return result, err
 }
@@ -241,7 +237,9 @@ func (s *Session) deploy(ctx context.Context, service string, images map[string]
 	s.mu.Lock()
 	s.made = append(s.made, images[service].Ref)
 	s.mu.Unlock()
-	if err := release.Execute(ctx, s.client, plan, r, release.ExecuteOptions{Timeout: s.options.Timeout}); err != nil {
+	options := s.executing(ctx, plan.Changes())
+	options.Planned = nil // that was for the first up
+	if err := release.Execute(ctx, s.client, plan, r, options); err != nil {
 		return false, err
 	}
 	return plan.Changes(), s.clean(ctx)

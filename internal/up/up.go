@@ -33,6 +33,8 @@ type Options struct {
 	Planned       []release.Step // do exactly these, or nothing; nil: whatever is needed
 	Timeout       time.Duration  // for each service to become ready
 	LockWait      time.Duration  // how long another run's deploy lock is waited for; 0: not at all
+	HistoryMax    int            // how many revisions of each release are kept; 0: 10
+	TakeBack      bool           // a service whose rollout fails returns to its deployed revision, whatever its failure_action
 	NoProof       bool           // send no requests to services while they roll
 	MaxFailures   *int           // how many of those requests may fail; nil: they are told only
 	Verbose       bool           // every line that a build prints
@@ -47,6 +49,7 @@ type Result struct {
 	Plan      string           `json:"plan,omitempty"`  // of a dry run
 	URLs      []string         `json:"urls"`            // sorted by service and port
 	Revisions map[string]int   `json:"revisions"`       // by service
+	Deploy    int              `json:"deploy"`          // the number of the newest deploy
 	Proof     *proof.Result    `json:"proof,omitempty"` // of services that rolled; nil: none did, or none could be asked
 	Warnings  compose.Problems `json:"warnings,omitempty"`
 }
