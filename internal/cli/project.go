@@ -34,6 +34,8 @@ type deployed struct {
 	namespace string
 	services  []string          // of the Compose file; nil when it was not read
 	podOf     map[string]string // by service: the one in whose pod it runs, which is itself for most
+
+	restarts map[string][]string // by service: those that depend on it with restart: true
 }
 
 // deployed is the namespace of the project: -n, else the name of -p, for which no Compose file is needed, else that of
@@ -47,9 +49,17 @@ func (a *app) deployed(ctx context.Context) (deployed, error) {
 	if err != nil {
 		return deployed{}, err
 	}
-	d := deployed{namespace: orElse(g.namespace, project.Namespace), services: project.ServiceNames(), podOf: map[string]string{}}
+	d := deployed{
+		namespace: orElse(g.namespace, project.Namespace), services: project.ServiceNames(),
+		podOf: map[string]string{}, restarts: map[string][]string{},
+	}
 	for _, service := range d.services {
 		d.podOf[service] = compose.PodOf(project.Project, service)
+		for on, how := range project.Project.Services[service].DependsOn {
+			if how.Restart {
+				d.restarts[on] = append(d.restarts[on], service)
+			}
+		}
 	}
 	return d, nil
 }
@@ -77,6 +87,26 @@ func (d deployed) others(services []string) []string {
 		}
 	}
 	return all
+}
+
+// restartedWith are the services, not among the named, that want to be restarted when one of these is, those that they take
+// with them included. They are named by their pods.
+func (d deployed) restartedWith(services []string) []string {
+	seen := d.pods(services)
+	named := len(seen)
+	for i := 0; i < len(seen); i++ {
+		for on, dependents := range d.restarts {
+			if d.pod(on) != seen[i] {
+				continue
+			}
+			for _, pod := range d.pods(dependents) {
+				if !slices.Contains(seen, pod) {
+					seen = append(seen, pod)
+				}
+			}
+		}
+	}
+	return slices.Sorted(slices.Values(seen[named:]))
 }
 
 // checkServices refuses services that the Compose file does not have. Nothing is known when it was not read.

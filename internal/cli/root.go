@@ -51,8 +51,9 @@ func (a *app) root() *cobra.Command {
 
 func (a *app) addAppCommands(root *cobra.Command) {
 	add(root, groupApp,
-		newUpCommand(a), newPlanCommand(a), newHistoryCommand(a), newRollbackCommand(a), newWatchCommand(a), newPsCommand(a), newLogsCommand(a), newExecCommand(a), newPsqlCommand(a), newRunCommand(a), newBuildCommand(a),
-		newConfigCommand(a), newDownCommand(a))
+		newUpCommand(a), newPlanCommand(a), newHistoryCommand(a), newRollbackCommand(a), newWatchCommand(a), newPsCommand(a), newLogsCommand(a), newExecCommand(a), newPsqlCommand(a), newRunCommand(a),
+		newRestartCommand(a), newScaleCommand(a), newWhyCommand(a), newStatsCommand(a), newPortCommand(a), newOpenCommand(a), newWaitCommand(a),
+		newBuildCommand(a), newConfigCommand(a), newDownCommand(a), newLsCommand(a))
 }
 
 func (a *app) addMachineCommands(root *cobra.Command) {
