@@ -44,11 +44,11 @@ func (a *app) open(ctx context.Context, services []string) error {
 		return p.Protocol == "tcp" && p.Host != "" && render.Browsable(p.Private)
 	})
 	if i < 0 {
-		what := "no service"
+		what := "no service publishes a port"
 		if service != "" {
-			what = "service " + service + ":"
+			what = "service " + service + " publishes no port"
 		}
-		return fault.New(fault.Other, "see what answers where: perch ps, perch port SERVICE", "%s publishes a port that a browser can open", what)
+		return fault.New(fault.Other, "see what answers where: perch ps, perch port SERVICE", "%s that a browser can open", what)
 	}
 	url := pageOf(ports[i])
 	browser := a.browser(url)

@@ -17,7 +17,7 @@ import (
 const exitChanges = 1
 
 func newPlanCommand(a *app) *cobra.Command {
-	f, out := upFlags{}, ""
+	f, out := upFlags{scale: scales{}}, ""
 	c := &cobra.Command{
 		Use:   "plan [SERVICE...]",
 		Short: "Print what up would do, and why; exit code 1 when that is something",
@@ -31,6 +31,7 @@ func newPlanCommand(a *app) *cobra.Command {
 	flags.BoolVar(&f.build, "build", false, "as up --build")
 	flags.BoolVar(&f.forceRecreate, "force-recreate", false, "as up --force-recreate")
 	flags.BoolVar(&f.removeOrphans, "remove-orphans", false, "as up --remove-orphans")
+	flags.Var(f.scale, "scale", "`SERVICE=N`: as up --scale")
 	return a.command(c, func(ctx context.Context, services []string) error {
 		p, err := up.MakePlan(ctx, f.options(a, services))
 		a.warn(p.Warnings)

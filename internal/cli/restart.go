@@ -14,7 +14,7 @@ func newRestartCommand(a *app) *cobra.Command {
 	timeout, noDeps := seconds(5*time.Minute), false
 	c := &cobra.Command{
 		Use:               "restart [SERVICE...]",
-		Short:             "Give services new pods, without a gap as in a deploy, and wait until they are ready",
+		Short:             "Give services new pods, as a deploy does, and wait until they are ready",
 		Example:           "perch restart web\nperch restart          # all services",
 		ValidArgsFunction: a.completeServices,
 		Annotations:       exits("2 usage, 11 Compose file, 13 rollout, 15 no cluster"),

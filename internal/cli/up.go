@@ -26,10 +26,11 @@ type upFlags struct {
 	maxFailures       uint
 	limited           bool // maxFailures was given
 	historyMax        historyMax
+	scale             scales
 }
 
 func newUpCommand(a *app) *cobra.Command {
-	f := upFlags{timeout: seconds(5 * time.Minute), historyMax: defaultHistoryMax}
+	f := upFlags{timeout: seconds(5 * time.Minute), historyMax: defaultHistoryMax, scale: scales{}}
 	c := &cobra.Command{
 		Use:   "up [SERVICE...]",
 		Short: "Build and run the app: cluster, images, database, migrations, rollout, URL",
@@ -48,6 +49,7 @@ func newUpCommand(a *app) *cobra.Command {
 	flags.BoolVar(&f.forceRecreate, "force-recreate", false, "roll all services, changed or not")
 	flags.BoolVar(&f.removeOrphans, "remove-orphans", false, "remove services that the file no longer has")
 	flags.BoolVar(&f.takeBack, "rollback-on-failure", false, "return a service whose rollout fails to its deployed revision")
+	flags.Var(f.scale, "scale", "`SERVICE=N`: another number of replicas than the file's, for this deploy; repeatable")
 	flags.StringVar(&f.plan, "plan", "", "do what a `file` of perch plan --out says, or nothing")
 	flags.BoolVar(&f.wait, "wait", false, "the same as --detach: up always waits until the app is ready")
 	flags.BoolVarP(&f.watch, "watch", "w", false, "rebuild, sync and restart as files change: see perch watch")
@@ -110,7 +112,7 @@ func (f upFlags) options(a *app, services []string) up.Options {
 	o := a.upOptions(services)
 	o.Build, o.NoBuild, o.Pull = f.build, f.noBuild, f.pull == "always"
 	o.ForceRecreate, o.RemoveOrphans, o.Timeout = f.forceRecreate, f.removeOrphans, time.Duration(f.timeout)
-	o.HistoryMax = int(f.historyMax)
+	o.HistoryMax, o.Scale = int(f.historyMax), f.scale
 	o.LockWait, o.NoProof, o.TakeBack = time.Duration(f.lockWait), f.noProof, f.takeBack
 	if f.limited {
 		o.MaxFailures = new(int(f.maxFailures)) //nolint:gosec // a count

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/perch-k8s/perch/internal/chart"
 	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/image"
@@ -17,19 +19,38 @@ import (
 // loadProject reads the Compose file and keeps the services asked for, with what they depend on.
 func loadProject(ctx context.Context, o Options) (*compose.Project, error) {
 	project, err := compose.Load(ctx, o.Compose)
-	if err != nil || len(o.Services) == 0 {
+	if err != nil || len(o.Services)+len(o.Scale) == 0 {
 		return project, err
 	}
-	if err := compose.CheckServices(project.Project, o.Services); err != nil {
+	named := append(slices.Sorted(maps.Keys(o.Scale)), o.Services...)
+	if err := compose.CheckServices(project.Project, named); err != nil {
 		return nil, err
 	}
-	some, err := project.WithSelectedServices(o.Services)
-	if err != nil {
+	some := project.Project
+	if len(o.Services) > 0 {
+		if some, err = some.WithSelectedServices(o.Services); err != nil {
+			return nil, err
+		}
+	}
+	if some, err = scaled(some, o.Scale); err != nil {
 		return nil, err
 	}
 	selected := *project
 	selected.Project = some
 	return &selected, nil
+}
+
+// scaled is the project with other numbers of replicas.
+func scaled(p *types.Project, to map[string]int) (*types.Project, error) {
+	if len(to) == 0 {
+		return p, nil
+	}
+	return p.WithServicesTransform(func(name string, s types.ServiceConfig) (types.ServiceConfig, error) {
+		if n, ok := to[name]; ok {
+			s.SetScale(n)
+		}
+		return s, nil
+	})
 }
 
 func namespaceOf(o Options, project *compose.Project) string {

@@ -28,6 +28,7 @@ type Options struct {
 	NoBuild       bool
 	Pull          bool
 	ForceRecreate bool
+	Scale         map[string]int // replicas by service, instead of the file's
 	RemoveOrphans bool
 	DryRun        bool
 	Planned       []release.Step // do exactly these, or nothing; nil: whatever is needed
