@@ -23,10 +23,18 @@ type CopyOptions struct {
 
 // copyScript reads paths to remove, one a line up to an empty one, and then an archive. read takes its input byte by byte
 // (POSIX asks for that), so that what follows is left for tar. Paths with line breaks are arguments, since lines cannot hold
-// them. As root, files become root's as with docker cp (-o); else they become those of the container's user.
+// them. As root, files become root's as with docker cp (-o); else they become those of the container's user. The container's
+// working folder is emptied and not removed, since nothing could be executed in the container after that.
 const copyScript = `archive=$1; shift
-for path; do rm -rf -- "$path" || exit 1; done
-while IFS= read -r path && [ -n "$path" ]; do rm -rf -- "$path" || exit 1; done
+gone() {
+	case $PWD in
+	"$1") rm -rf -- ..?* .[!.]* * ;;
+	"$1"/*) rm -rf -- "$1" && mkdir -p -- "$PWD" && cd -- "$PWD" ;;
+	*) rm -rf -- "$1" ;;
+	esac
+}
+for path; do gone "$path" || exit 1; done
+while IFS= read -r path && [ -n "$path" ]; do gone "$path" || exit 1; done
 [ "$archive" = no ] || tar -xopf - -C / || exit
 cat >/dev/null`
 

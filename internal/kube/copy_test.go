@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -81,6 +82,26 @@ func TestCopy(t *testing.T) {
 			t.Error("it is still there")
 		}
 	})
+}
+
+// TestCopyKeepsWorkingFolder removes the folder that commands of the container begin in, and one that it is in.
+func TestCopyKeepsWorkingFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, remove := range []string{"app/src", "app"} {
+		work := filepath.Join(dir, "app", "src")
+		if err := os.MkdirAll(filepath.Join(work, "sub", ".hidden"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		script := exec.CommandContext(t.Context(), "sh", "-c", copyScript, "perch", "no")
+		script.Dir, script.Stdin = work, strings.NewReader(filepath.Join(dir, remove)+"\n\n")
+		if out, err := script.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Fatalf("removing %s: %v: %s", remove, err, out)
+		}
+		if left, err := os.ReadDir(work); err != nil || len(left) > 0 {
+			t.Errorf("removing %s: the working folder holds %v, error %v; wanted an empty one", remove, left, err)
+		}
+	}
 }
 
 func TestCopyFault(t *testing.T) {
