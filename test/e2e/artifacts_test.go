@@ -29,7 +29,7 @@ func (u *user) collect(ctx context.Context, t *testing.T) {
 			"objects.yaml": {"kubectl", "get", "all,configmaps,persistentvolumeclaims,persistentvolumes,leases,nodes", "-A", "-o", "yaml"},
 			"objects.txt":  {"kubectl", "get", "all,configmaps,secrets,persistentvolumeclaims,persistentvolumes,nodes", "-A", "-o", "wide"},
 			"events.txt":   {"kubectl", "events", "-A"},
-			"releases.txt": {"helm", "list", "-A", "-a"},
+			"releases.txt": {"helm", "list", "-A"},
 		} {
 			r := u.exec(ctx, command{args: args})
 			write(name, r.stdout+r.stderr)
