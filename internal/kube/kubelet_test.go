@@ -54,6 +54,7 @@ func startNode(t *testing.T, c *Client, name string) *node {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", n.serveLog)
 	mux.HandleFunc("/exec/{namespace}/{pod}/{container}", n.serveExec)
+	mux.HandleFunc("/portForward/{namespace}/{pod}", n.servePort)
 	s := httptest.NewUnstartedServer(mux)
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{serving(t)}, MinVersion: tls.VersionTLS12}
 	s.StartTLS()
