@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures perch on this machine, in a cluster of its own called "bench"; ROUNDS is how often (5). Leaves
-# .cache/bench.json and prints a table.
+# Measures perch on this machine, in a cluster of its own called "bench"; ROUNDS is how often (5), ONLY names the steps that
+# are wanted ("images,rollouts under load"). Leaves .cache/bench.json and prints a table.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -12,4 +12,4 @@ export CGO_ENABLED=0
 mkdir -p .cache/tools
 "${GO:-go}" build -buildvcs=false -o .cache/tools/bench ./test/bench
 exec .cache/tools/bench -perch bin/perch -example examples/kube-native -images tools/images.sh \
-	-rounds "${ROUNDS:-5}" -json .cache/bench.json
+	-rounds "${ROUNDS:-5}" -only "${ONLY:-}" -json .cache/bench.json

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,6 +21,7 @@ type app struct {
 
 const (
 	clusterName = "bench"
+	namespace   = "kube-native"
 	published   = "14000" // not the example's own 4000: a demo may be running
 	pageURL     = "http://127.0.0.1:" + published + "/"
 	marker      = "X-Bench" // header that the changed line adds
@@ -71,6 +73,29 @@ func edit(path, old, with string) error {
 func (a app) change(value string) error {
 	line := fmt.Sprintf("%s\n\tw.Header().Set(%q, %q)", anchor, marker, value)
 	return os.WriteFile(a.source, []byte(strings.Replace(a.text, anchor, line, 1)), 0o644)
+}
+
+// set gives the page's containers another value of a variable.
+func (a app) set(name, value string) error {
+	path := filepath.Join(a.dir, "compose.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "      "+name+": ") {
+			continue
+		}
+		lines = append(lines, line)
+		if strings.Contains(line, "environment: &environment") {
+			lines = append(lines, fmt.Sprintf("      %s: %q\n", name, value))
+		}
+	}
+	if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "      "+name+": ") }) {
+		return fmt.Errorf("%s has no place for a variable", path)
+	}
+	return os.WriteFile(path, []byte(strings.Join(lines, "")), 0o644)
 }
 
 // answers is what was seen of the page while it was watched.

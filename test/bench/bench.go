@@ -18,6 +18,7 @@ type bench struct {
 	app    app
 	images string
 	rounds int
+	only   []string // names of steps; empty: all
 	proc   procFS
 	log    io.Writer
 }
@@ -46,12 +47,16 @@ func (b *bench) all(ctx context.Context) *report {
 		{"up on a running node", b.upOnNode},
 		{"up unchanged", b.upUnchanged},
 		{"one changed line", b.upChanged},
+		{"rollouts under load", b.rollouts},
 		{"idle with the example", func(ctx context.Context, r *report) error { return b.idle(ctx, r, "node with the example") }},
 		{"watch, rebuild", b.watchRebuild},
 		{"watch, sync", b.watchSync},
 		{"docker compose", b.dockerChanged},
 	}
 	for _, step := range steps {
+		if len(b.only) > 0 && !slices.Contains(b.only, step.name) {
+			continue
+		}
 		fmt.Fprintf(b.log, "bench: %s\n", step.name)
 		r.fail(step.name, step.measure(ctx, r))
 		if ctx.Err() != nil {

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,5 +107,65 @@ func TestExampleHasTheLinesThatChange(t *testing.T) {
 	text, err := os.ReadFile(a.source)
 	if err != nil || !strings.Contains(string(text), `Set("X-Bench", "v2")`) {
 		t.Errorf("the line was not changed, %v", err)
+	}
+}
+
+func TestSetVariable(t *testing.T) {
+	t.Parallel()
+	a, err := copyExample(t.Context(), "../../examples/kube-native", t.TempDir()+"/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"one", "two"} {
+		if err := errors.Join(a.set("BENCH", value), a.set("OTHER", "kept")); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(a.dir + "/compose.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), "BENCH: "); n != 1 || !strings.Contains(string(text), fmt.Sprintf("      BENCH: %q\n", value)) {
+			t.Errorf("with BENCH=%s set the file is\n%s", value, text)
+		}
+	}
+}
+
+func TestUnprepared(t *testing.T) {
+	t.Parallel()
+	const live = `{"spec":{"replicas":3,"template":{"spec":{"containers":[{"name":"web","image":"web:1","args":["serve"],
+		"env":[{"name":"PORT","value":"4000"},{"name":"BENCH","value":"old"}],"envFrom":[{"secretRef":{"name":"s"}}],
+		"readinessProbe":{"exec":{}},"lifecycle":{"preStop":{"sleep":{"seconds":3}}}}]}}}}`
+	got, err := unprepared([]byte(live), "new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"image":"web:1"`, `"args":["serve"]`, `{"name":"BENCH","value":"new"}`, `"replicas":3`, `"port":14001`, `"secretRef"`} {
+		if !strings.Contains(string(got), want) {
+			t.Errorf("it lacks %s: %s", want, got)
+		}
+	}
+	for _, not := range []string{"Probe", "preStop", "old", "strategy"} {
+		if strings.Contains(string(got), not) {
+			t.Errorf("it has %s: %s", not, got)
+		}
+	}
+}
+
+// TestLoad wants each request counted, and a stream that ends when enough were sent.
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	var seen atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if seen.Add(1)%1000 == 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer s.Close()
+	l := startLoad(t.Context(), s.URL)
+	if err := l.end(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if l.sent < rolloutRequests || l.failed < rolloutRequests/1000 || l.failed > l.sent/1000+rolloutWorkers || l.first == nil {
+		t.Errorf("sent %d, failed %d, the first: %v", l.sent, l.failed, l.first)
 	}
 }

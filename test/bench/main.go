@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -29,6 +30,7 @@ type settings struct {
 	example string // folder of examples/kube-native
 	images  string // script that loads base images into the cluster
 	rounds  int
+	only    string // names of steps, with commas; "": all
 	json    string // file to write; "": none
 }
 
@@ -39,6 +41,7 @@ func run(ctx context.Context, args []string) (err error) {
 	flags.StringVar(&s.example, "example", "examples/kube-native", "`folder` of the example")
 	flags.StringVar(&s.images, "images", "tools/images.sh", "`script` that loads the base images")
 	flags.IntVar(&s.rounds, "rounds", 5, "how `often` each thing is measured")
+	flags.StringVar(&s.only, "only", "", "measure only these `steps`, with commas, as \"images,rollouts under load\"")
 	flags.StringVar(&s.json, "json", "", "`file` for all figures")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -62,6 +65,7 @@ func run(ctx context.Context, args []string) (err error) {
 		app:    app,
 		images: s.images,
 		rounds: s.rounds,
+		only:   strings.FieldsFunc(s.only, func(r rune) bool { return r == ',' }),
 		proc:   procFS("/proc"),
 		log:    os.Stderr,
 	}
