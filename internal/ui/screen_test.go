@@ -221,6 +221,22 @@ func TestFit(t *testing.T) {
 	}
 }
 
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"":                 {""},
+		"short":            {"short"},
+		"one two three":    {"one two", "three"},
+		"a verylongword b": {"a", "verylongword", "b"},
+		"日本 日本 x":          {"日本", "日本 x"},
+		"exactly eight":    {"exactly", "eight"},
+	} {
+		if diff := cmp.Diff(want, wrap(text, 8)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", text, diff)
+		}
+	}
+}
+
 func TestDurations(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{

@@ -110,6 +110,25 @@ func fit(s string, limit int) string {
 	return s
 }
 
+// wrap breaks s into lines of at most limit columns, between words. A word that is longer, as a path or an address that is to
+// be copied, has a line of its own.
+func wrap(s string, limit int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		switch {
+		case line == "":
+			line = word
+		case cells(line)+1+cells(word) <= limit:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+	}
+	return append(lines, line)
+}
+
 // pad fills s with spaces to columns.
 func pad(s string, columns int) string {
 	return s + strings.Repeat(" ", max(0, columns-cells(s)))

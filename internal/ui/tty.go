@@ -28,6 +28,7 @@ const (
 // Sizes of a line. A line wider than widest is hard to follow from the name to the time.
 const (
 	widest      = 120
+	narrowest   = 30 // of a column in which a text is wrapped
 	minIDWidth  = 24
 	maxIDWidth  = 40
 	timeWidth   = 6 // 12m34s
@@ -69,7 +70,7 @@ func (p *ttyPainter) event(e progress.Event) {
 	case progress.Warned:
 		p.staying = append(p.staying, p.paint(styleYellow, "!")+" "+clean(e.ID)+": "+clean(e.Text))
 	case progress.Failed:
-		p.staying = append(p.staying, p.line(t, e.Time, 0))
+		p.staying = append(p.staying, p.failure(t, e.Time)...)
 	case progress.Done, progress.Same:
 		if p.things.above(t) == nil {
 			p.staying = append(p.staying, p.line(t, e.Time, 0))
@@ -224,6 +225,30 @@ func (p *ttyPainter) line(t *thing, now time.Time, depth int) string {
 	}
 	gap := strings.Repeat(" ", room-cells(text)+2+max(0, timeWidth-len(took)))
 	return head + p.paint(textStyle, text) + gap + p.paint(styleDim, took)
+}
+
+// failure are the lines of a t that failed. A text too long for its column goes on below it, word by word, where there is
+// room for that.
+//
+//	x service web       container web crashes: it exited with           1.2s
+//	                    code 1 (restarts: 2)
+func (p *ttyPainter) failure(t *thing, now time.Time) []string {
+	width, _ := p.usable()
+	width = min(width-1, widest)
+	idWidth := min(p.idWidth, width/3)
+	room := width - markerWidth - idWidth - 2 - 2 - timeWidth
+	text, style := p.text(t)
+	if cells(text) <= room || room < narrowest || cells(p.name(t)) > idWidth {
+		return []string{p.line(t, now, 0)}
+	}
+	parts := wrap(text, room)
+	whole := *t
+	whole.text = parts[0]
+	lines := []string{p.line(&whole, now, 0)}
+	for _, part := range parts[1:] {
+		lines = append(lines, strings.Repeat(" ", markerWidth+idWidth+2)+p.paint(style, part))
+	}
+	return lines
 }
 
 // took is how long t took, or has taken so far; "" when nothing was to be done, or it was done in no time.
