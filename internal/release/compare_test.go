@@ -284,3 +284,20 @@ func finished(service string, state batchv1.JobConditionType) *batchv1.Job {
 	}
 	return j
 }
+
+// TestConfigsOfFiles changes a file that a service mounts: its key in the ConfigMap is no variable.
+func TestConfigsOfFiles(t *testing.T) {
+	t.Parallel()
+	u := &Unit{Service: "web", Config: []runtime.Object{
+		settings("web-env-2", "shop", "web", map[string]string{"PORT": "2"}), settings("web-files-0-2", "shop", "web", map[string]string{"000": "new"}),
+	}}
+	o := Observed{Config: map[Ref]Config{
+		{"ConfigMap", "web-env-1"}:     {Service: "web", Data: map[string]string{"PORT": "1"}},
+		{"ConfigMap", "web-files-0-1"}: {Service: "web", Data: map[string]string{"000": "old"}},
+	}}
+	var said []string
+	configs(u, Installed{Manifest: "web-env-1 web-files-0-1"}, o, func(text string) { said = append(said, text) })
+	if diff := cmp.Diff([]string{"environment variable PORT changed"}, said); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 )
@@ -236,18 +238,27 @@ func word(v any) string {
 	return fmt.Sprint(v)
 }
 
-// configs says which entries of the service's config changed, by comparing the config objects that the installed
-// manifest names with the wanted ones. Only names of entries are said.
+// variables is the name of a config object that holds variables, NAME-env-HASH. The others hold files, with keys that say
+// nothing to anyone; that those changed is said of the volumes.
+var variables = regexp.MustCompile(`-env-[0-9a-f]+$`)
+
+func holdsVariables(name string) bool { return variables.MatchString(name) }
+
+// configs says which variables of the service changed, by comparing the config objects that the installed manifest names
+// with the wanted ones. Only their names are said.
 func configs(u *Unit, in Installed, o Observed, say func(string)) {
 	before, after := map[string]string{}, map[string]string{}
 	for ref, c := range o.Config {
-		if c.Service == u.Service && strings.Contains(in.Manifest, ref.Name) {
+		if c.Service == u.Service && strings.Contains(in.Manifest, ref.Name) && holdsVariables(ref.Name) {
 			for k, v := range c.Data {
 				before[k] = v
 			}
 		}
 	}
 	for _, object := range u.Config {
+		if m, err := meta.Accessor(object); err != nil || !holdsVariables(m.GetName()) {
+			continue
+		}
 		for k, v := range data(object) {
 			after[k] = v
 		}
