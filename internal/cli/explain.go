@@ -86,6 +86,10 @@ func (a *app) sayExplained(answer explanation) {
 		a.say("%s:%d: %s: %s", e.File, e.Line, e.Path, text)
 	}
 	for _, d := range answer.Becomes {
+		if d.Absent {
+			a.say("%s", strings.TrimRight(fmt.Sprintf("  no %s  %s", d.Object, d.Field), " "))
+			continue
+		}
 		a.say("%s", strings.TrimRight(fmt.Sprintf("  %s  %s", d.Object, d.Field), " "))
 	}
 }

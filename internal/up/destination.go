@@ -15,8 +15,9 @@ import (
 
 // Destination is a field of a Kubernetes object that a key of the Compose file decides.
 type Destination struct {
-	Object string `json:"object"` // as "Deployment web"
-	Field  string `json:"field"`  // as "spec.template.spec.containers[web].ports[tcp-80]"; "" is the whole object
+	Object string `json:"object"`           // as "Deployment web"
+	Field  string `json:"field"`            // as "spec.template.spec.containers[web].ports[tcp-80]"; "" is the whole object
+	Absent bool   `json:"absent,omitempty"` // the key keeps it away: it would be there without the key
 }
 
 // contentHash is the end of a name that says what an object holds. It differs whenever the content does.
@@ -35,8 +36,8 @@ func destinations(with, without []runtime.Object) ([]Destination, error) {
 	}
 	var all []Destination
 	for _, name := range union(after, before) {
-		for _, field := range differences("", after[name], before[name]) {
-			all = append(all, Destination{Object: name, Field: field})
+		for _, d := range differences("", after[name], before[name]) {
+			all = append(all, Destination{name, d.Field, d.Absent})
 		}
 	}
 	return all, nil
@@ -60,16 +61,16 @@ func trees(objects []runtime.Object) (map[string]any, error) {
 	return all, nil
 }
 
-// differences are the paths at which two trees differ. What only one of them has is named once, at its top.
-func differences(path string, a, b any) []string {
+// differences are the fields in which two trees differ. What only one of them has is named once, at its top.
+func differences(path string, a, b any) []Destination {
 	if reflect.DeepEqual(a, b) {
 		return nil
 	}
 	left, right := children(a), children(b)
 	if left == nil || right == nil {
-		return []string{strings.TrimPrefix(path, ".")}
+		return []Destination{{Field: strings.TrimPrefix(path, "."), Absent: a == nil}}
 	}
-	var all []string
+	var all []Destination
 	for _, name := range union(left, right) {
 		all = append(all, differences(path+name, left[name], right[name])...)
 	}

@@ -19,13 +19,23 @@ func TestDestinations(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Destination{
-		{"ConfigMap web-env", "data.B"},
-		{"Deployment web", "spec.replicas"},
-		{"Deployment web", "spec.template.spec.containers[web].ports"},
-		{"Service web", ""},
+		{"ConfigMap web-env", "data.B", false},
+		{"Deployment web", "spec.replicas", false},
+		{"Deployment web", "spec.template.spec.containers[web].ports", false},
+		{"Service web", "", false},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	got, err = destinations(without, with)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		want[i].Absent = want[i].Field != "spec.replicas"
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error("what a key keeps away", diff)
 	}
 	if same, _ := destinations(with, with); len(same) > 0 {
 		t.Errorf("the same objects differ in %v", same)
