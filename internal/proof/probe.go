@@ -23,7 +23,7 @@ const (
 	// tcpHold is how long a connection is looked at. A port that Perch's own node publishes takes every connection, and
 	// refuses it only after it has looked for a pod for two seconds.
 	tcpHold = 2500 * time.Millisecond
-	// tcpGlance is the same before the rollout, where an answer in another protocol than HTTP has shown that it serves.
+	// tcpGlance is the same before the rollout, for which the deploy waits.
 	tcpGlance = 200 * time.Millisecond
 )
 
@@ -45,7 +45,7 @@ type probe interface {
 func before(ctx context.Context, t Target) (s *stream, why string) {
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(t.Port)))
 	if !t.HTTP {
-		return beforeTCP(ctx, t, address, tcpHold)
+		return beforeTCP(ctx, t, address)
 	}
 	limited, cancel := context.WithTimeout(ctx, beforeFor)
 	defer cancel()
@@ -62,19 +62,29 @@ func before(ctx context.Context, t Target) (s *stream, why string) {
 	case err == nil:
 		return plain.stream(t, status, took), ""
 	case other:
-		return beforeTCP(ctx, t, address, tcpGlance)
+		return beforeTCP(ctx, t, address)
 	}
 	return nil, unanswered(err)
 }
 
-func beforeTCP(ctx context.Context, t Target, address string, hold time.Duration) (s *stream, why string) {
-	p := tcpProbe{address: address, hold: hold}
+// beforeTCP makes the stream for anything that takes connections. Whether somebody is behind a port that takes them all is
+// known only later, and is looked at while the deploy goes on.
+func beforeTCP(ctx context.Context, t Target, address string) (s *stream, why string) {
+	p := tcpProbe{address: address, hold: tcpGlance}
 	_, err := p.ask(ctx)
 	if err != nil && !errors.Is(err, errClosed) {
 		return nil, unanswered(err)
 	}
 	p.hold, p.closes = tcpHold, err != nil
-	return newStream(t, "tcp://"+address, p, tcpPace), ""
+	s = newStream(t, "tcp://"+address, p, tcpPace)
+	s.drain = 0 // the last connections are held for longer than that
+	later := make(chan error, 1)
+	s.later = later
+	go func() {
+		_, err := p.ask(ctx)
+		later <- err
+	}()
+	return s, ""
 }
 
 func unanswered(err error) string { return "it did not answer before: " + reason(err) }

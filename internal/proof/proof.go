@@ -6,6 +6,7 @@ package proof
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -14,13 +15,13 @@ import (
 
 // What the stream may cost.
 const (
-	interval  = 50 * time.Millisecond // between two requests to one service: 20 a second
-	shared    = 20 * time.Millisecond // between two requests to any of them: 50 a second
-	tcpPace   = 250 * time.Millisecond
-	maxOpen   = 100             // requests to one service that wait for an answer at a time
-	patience  = 5 * time.Second // how long one answer is waited for
-	beforeFor = 2 * time.Second // the same before the rollout, for which the deploy waits
-	drain     = 2 * time.Second // how long requests go on after a rollout: the last old pods are still on their way out
+	interval  = 50 * time.Millisecond  // between two requests to one service: 20 a second
+	shared    = 20 * time.Millisecond  // between two requests to any of them: 50 a second
+	tcpPace   = 250 * time.Millisecond // between two connections to a service that does not speak HTTP: each is held
+	maxOpen   = 100                    // requests to one service that wait for an answer at a time
+	patience  = 5 * time.Second        // how long one answer is waited for
+	beforeFor = 2 * time.Second        // the same before the rollout, for which the deploy waits
+	drain     = 2 * time.Second        // how long requests go on after a rollout: the last old pods are still on their way out
 )
 
 // Target is a published port of a service.
@@ -48,12 +49,14 @@ type Prover struct {
 	streams []*stream
 	skipped []Service
 	running sync.WaitGroup
+	cancel  func() // ends what still goes on from before the rollout
 }
 
 // Open asks each target once, side by side and for at most some seconds, whether it serves now, and how: there is nothing
 // to lose where nothing answers. No request is sent after that until Begin.
 func Open(ctx context.Context, targets []Target) *Prover {
-	p := &Prover{}
+	ctx, cancel := context.WithCancel(ctx)
+	p := &Prover{cancel: cancel}
 	streams, refusals := make([]*stream, len(targets)), make([]string, len(targets))
 	var asking sync.WaitGroup
 	for i, t := range targets {
@@ -108,13 +111,23 @@ func (p *Prover) Close() *Result {
 		s.end()
 	}
 	p.running.Wait()
+	defer p.cancel()
+	if !slices.ContainsFunc(p.streams, func(s *stream) bool { return s.begun }) {
+		p.cancel()
+	}
 	var all []*tally
 	r := &Result{Services: []Service{}}
 	for _, s := range p.streams {
-		if s.begun {
-			all = append(all, &s.tally)
-			r.Services = append(r.Services, Service{Service: s.service, URL: s.url, Counts: s.tally.counts(), Failures: s.tally.reasons()})
+		err := s.known()
+		if !s.begun {
+			continue
 		}
+		if err != nil {
+			p.skipped = append(p.skipped, Service{Service: s.service, Skipped: unanswered(err)})
+			continue
+		}
+		all = append(all, &s.tally)
+		r.Services = append(r.Services, Service{Service: s.service, URL: s.url, Counts: s.tally.counts(), Failures: s.tally.reasons()})
 	}
 	if len(r.Services)+len(p.skipped) == 0 {
 		return nil
@@ -135,6 +148,8 @@ type stream struct {
 	begun   bool
 	end     func()
 	ended   chan struct{}
+	drain   time.Duration // how long requests go on after that
+	later   <-chan error  // whether it served before, where that takes a while to know; nil: it did
 
 	tally tally
 }
@@ -142,8 +157,19 @@ type stream struct {
 func newStream(t Target, url string, p probe, every time.Duration) *stream {
 	ended := make(chan struct{})
 	return &stream{
-		service: t.Service, url: url, probe: p, every: every, ended: ended, end: sync.OnceFunc(func() { close(ended) }),
+		service: t.Service, url: url, probe: p, every: every, drain: drain, ended: ended, end: sync.OnceFunc(func() { close(ended) }),
 	}
+}
+
+// known waits until it is known whether the service served before; the error says why it did not.
+func (s *stream) known() error {
+	if s.later == nil {
+		return nil
+	}
+	if err := <-s.later; !errors.Is(err, errClosed) {
+		return err
+	}
+	return nil
 }
 
 // run asks at a steady pace, whether answers come or not, and returns when the last one has come or was given up.
@@ -167,7 +193,7 @@ func (s *stream) run(ctx context.Context) {
 		case <-tick.C:
 		case <-ended:
 			ended = nil
-			timer := time.NewTimer(drain)
+			timer := time.NewTimer(s.drain)
 			defer timer.Stop()
 			over = timer.C
 		case <-over:

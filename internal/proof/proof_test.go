@@ -166,6 +166,11 @@ func TestBefore(t *testing.T) {
 	wait := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 	greet := func(c net.Conn) { _, _ = io.WriteString(c, "220 hello\r\n"); wait(c) }
 	hang := func(net.Conn) {}
+	late := func(c net.Conn) { // as a published port behind which there is no pod
+		_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+		wait(c)
+		reset(c)
+	}
 	gone := takes(t, wait)
 	_ = gone.Close()
 	tests := map[string]struct {
@@ -181,6 +186,7 @@ func TestBefore(t *testing.T) {
 		"another protocol":             {target: target(t, takes(t, greet), false), scheme: "tcp"},
 		"a protocol that waits":        {target: target(t, takes(t, wait), false), scheme: "tcp"},
 		"it closes without a word":     {target: target(t, takes(t, hang), false), scheme: "tcp"},
+		"it takes and resets later":    {target: target(t, takes(t, late), false), why: "it did not answer before: connection reset"},
 		"nobody listens, for HTTP":     {target: target(t, gone, true), why: "it did not answer before: connection refused"},
 		"nobody listens":               {target: target(t, gone, false), why: "it did not answer before: connection refused"},
 		"it takes and resets":          {target: target(t, takes(t, reset), false), why: "it did not answer before: connection reset"},
