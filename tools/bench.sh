@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures perch on this machine, in a cluster of its own called "bench"; ROUNDS is how often (5), ONLY names the steps that
-# are wanted ("images,rollouts under load"). Leaves .cache/bench.json and prints a table.
+# Measures perch on this machine, in a cluster of its own called "bench"; ROUNDS is how often (5), ONLY names the steps
+# that are wanted ("start,images,rollouts under load"). Leaves .cache/bench.json and prints a table.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."

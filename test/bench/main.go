@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string) (err error) {
 	flags.StringVar(&s.example, "example", "examples/kube-native", "`folder` of the example")
 	flags.StringVar(&s.images, "images", "tools/images.sh", "`script` that loads the base images")
 	flags.IntVar(&s.rounds, "rounds", 5, "how `often` each thing is measured")
-	flags.StringVar(&s.only, "only", "", "measure only these `steps`, with commas, as \"images,rollouts under load\"")
+	flags.StringVar(&s.only, "only", "", "measure only these `steps`, with commas, as \"start,images,rollouts under load\"")
 	flags.StringVar(&s.json, "json", "", "`file` for all figures")
 	if err := flags.Parse(args); err != nil {
 		return err
