@@ -163,9 +163,8 @@ func testKilledDeploy(t *testing.T, n *node, name, before string, at point) {
 	}
 	n.ready(t, name, "web", 1)
 	n.ready(t, name, "db", 1)
-	env := n.deployment(t, name, "web").Spec.Template.Spec.Containers[0]
-	if got := strings.Join(env.Command, " ") + strings.Join(env.Args, " "); !strings.Contains(got, "httpd") {
-		t.Errorf("the container runs %q", got)
+	if got := strings.TrimSpace(p.run(t, "exec", "-T", "web", "cat", "/tmp/www/index.html").stdout); got != text {
+		t.Errorf("the version that runs is %q, want %q", got, text)
 	}
 	secrets, err := n.api.CoreV1().Secrets(name).List(t.Context(), metav1.ListOptions{LabelSelector: "owner=helm"})
 	if err != nil {
