@@ -13,12 +13,16 @@ import (
 
 // psqlScript starts psql in the database's container with the credentials that the container has in its own environment, as
 // the images postgres and bitnami/postgresql name them. They stay there: what we send holds none, and psql takes them from its
-// environment, so that none stands in a list of processes. What the caller gives (-U, -d, a name) goes before them.
+// environment, so that none stands in a list of processes. What the caller gives (-U, -d, a name) goes before them. Debian's
+// psql shows what is long through a program that small images lack, and then shows nothing: without one it needs no pager.
 const psqlScript = `export PGUSER="${POSTGRES_USER:-${POSTGRESQL_USERNAME:-postgres}}"
 export PGDATABASE="${POSTGRES_DB:-${POSTGRESQL_DATABASE:-$PGUSER}}"
 file="${POSTGRES_PASSWORD_FILE:-$POSTGRESQL_PASSWORD_FILE}"
 if [ -n "$file" ] && [ -r "$file" ]; then PGPASSWORD="$(cat "$file")"; else PGPASSWORD="${POSTGRES_PASSWORD:-$POSTGRESQL_PASSWORD}"; fi
 export PGPASSWORD
+if [ -z "$PSQL_PAGER$PAGER" ] && ! command -v pager >/dev/null; then
+  PSQL_PAGER="$(command -v less)"; export PSQL_PAGER
+fi
 exec psql "$@"`
 
 func newPsqlCommand(a *app) *cobra.Command {

@@ -125,7 +125,7 @@ func stepText(to int, s release.RollbackStep) string {
 	case release.Left:
 		return fmt.Sprintf("left as it is: deploy %d did not have it", to)
 	case release.Stays:
-		return "unchanged"
+		return fmt.Sprintf("as it was after deploy %d", to)
 	default:
 		return fmt.Sprintf("revision %d → that of %d%s", s.Current, s.Revision, prefixed(", ", s.Version))
 	}

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -73,7 +74,7 @@ type valueCheck func(value string) (message, hint string)
 
 func valueChecks() map[string]valueCheck {
 	s := "services.*."
-	return map[string]valueCheck{
+	checks := map[string]valueCheck{
 		s + "ports.[]":                             checkPort,
 		s + "ports.[].target":                      checkPortNumber,
 		s + "ports.[].published":                   checkPortNumbers,
@@ -107,6 +108,18 @@ func valueChecks() map[string]valueCheck {
 		s + "pull_policy":                          checkPullPolicy,
 		s + "deploy.mode":                          checkMode,
 
+		"jobs.*.triggers.schedule.[]":          checkCron,
+		"jobs.*.triggers.schedule.[].cron":     checkCron,
+		"jobs.*.triggers.schedule.[].timezone": checkTimezone,
+	}
+	maps.Copy(checks, runValueChecks())
+	return checks
+}
+
+// runValueChecks are those of how a container is started, how much it may use, and how it is rolled out.
+func runValueChecks() map[string]valueCheck {
+	s := "services.*."
+	return map[string]valueCheck{
 		s + "command":                                checkWords,
 		s + "entrypoint":                             checkWords,
 		s + "post_start.[].command":                  checkWords,
@@ -148,10 +161,6 @@ func valueChecks() map[string]valueCheck {
 		s + "deploy.rollback_config.monitor":                                                  checkDuration,
 		s + "deploy.rollback_config.parallelism":                                              checkCount,
 		s + "deploy.restart_policy.condition":                                                 checkWord("none", "on-failure", "any"),
-
-		"jobs.*.triggers.schedule.[]":          checkCron,
-		"jobs.*.triggers.schedule.[].cron":     checkCron,
-		"jobs.*.triggers.schedule.[].timezone": checkTimezone,
 	}
 }
 

@@ -146,7 +146,7 @@ func (o *onceRun) run(ctx context.Context, live *batchv1.Job) (int, error) {
 	end := o.end()
 	if end == nil {
 		quit()
-		<-streams
+		_ = <-streams // it was cut off, and err says why
 		return -1, err
 	}
 	// The container has ended: its streams end by themselves, when all of them has come.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/perch-k8s/perch/internal/compose"
@@ -24,6 +25,11 @@ type databases struct {
 	client    *kube.Client
 	project   *compose.Project
 	namespace string
+	late      *sync.Map // services whose database did not answer in time: they are not asked again
+}
+
+func databasesOf(client *kube.Client, project *compose.Project, namespace string) databases {
+	return databases{client, project, namespace, &sync.Map{}}
 }
 
 // state is the version of the database that a service uses.
@@ -45,7 +51,13 @@ func (d databases) state(ctx context.Context, service string) (schema.State, err
 
 // version is the state as a release records it, "" when the database does not tell.
 func (d databases) version(ctx context.Context, service string) string {
+	if _, late := d.late.Load(service); late {
+		return ""
+	}
 	state, err := d.state(ctx, service)
+	if errors.Is(err, context.DeadlineExceeded) {
+		d.late.Store(service, true)
+	}
 	if err != nil {
 		slog.InfoContext(ctx, "the version of the database is not known", "service", service, "error", err) // seen with --debug
 	}
@@ -66,7 +78,7 @@ func (s *Session) executing(ctx context.Context, changes bool) release.ExecuteOp
 	o := s.options
 	options := release.ExecuteOptions{
 		Timeout: o.Timeout, Planned: o.Planned, LockWait: o.LockWait, HistoryMax: o.HistoryMax,
-		Schema: databases{s.client, s.project, namespaceOf(o, s.project)}.version,
+		Schema: databasesOf(s.client, s.project, namespaceOf(o, s.project)).version,
 	}
 	if changes {
 		options.Holder = holder(ctx, s.project)

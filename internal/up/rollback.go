@@ -95,7 +95,7 @@ func PlanRollback(ctx context.Context, o Options, to int) (RollbackPlan, error) 
 		var present schema.State
 		err := errNoDatabase
 		if p.project != nil {
-			present, err = databases{p.client, p.project, p.namespace}.state(ctx, s.Service)
+			present, err = databasesOf(p.client, p.project, p.namespace).state(ctx, s.Service)
 		}
 		if err != nil || s.Schema == "" {
 			if s.Migrated {
@@ -119,7 +119,7 @@ func Rollback(ctx context.Context, o Options, plan RollbackPlan, r progress.Repo
 	}
 	options := release.ExecuteOptions{Timeout: o.Timeout, HistoryMax: o.HistoryMax, LockWait: o.LockWait}
 	if plan.project != nil {
-		options.Schema = databases{client, plan.project, plan.Namespace}.version
+		options.Schema = databasesOf(client, plan.project, plan.Namespace).version
 	}
 	if result.Changed {
 		if err := release.ExecuteRollback(ctx, client, plan.Rollback, r, options); err != nil {
