@@ -97,8 +97,12 @@ func (a *app) printRollbackPlan(plan up.RollbackPlan) error {
 		}
 		return a.result(ui.Result{Value: plan, Names: names})
 	}
+	width := 0
 	for _, s := range plan.Services {
-		a.say("%-9s  %s  %s", s.Does, s.Service, stepText(plan.To, s))
+		width = max(width, len(s.Service))
+	}
+	for _, s := range plan.Services {
+		a.say("%-9s  %-*s  %s", s.Does, width, s.Service, stepText(plan.To, s))
 	}
 	for _, line := range schemaLines(plan) {
 		a.say("%s", line)
@@ -149,7 +153,7 @@ func schemaLines(plan up.RollbackPlan) []string {
 		}
 	}
 	for _, service := range plan.Unknown {
-		lines = append(lines, fmt.Sprintf("service %s: other migrations ran since deploy %d; the database does not tell what they changed", service, plan.To))
+		lines = append(lines, fmt.Sprintf("service %s: other migrations ran since deploy %d; what they changed in the database is not known", service, plan.To))
 	}
 	return lines
 }

@@ -37,7 +37,7 @@ func TestSchemaIsTold(t *testing.T) {
 			Migrations: []schema.Migration{{Version: "1"}}}), gap("web", ahead)}, []string{"job"},
 			"service api: the database is ahead: goose 1, deploy 4 had none\n  1\n" +
 				"service web: the database is ahead: flyway 3, deploy 4 had 1\n  2 notes\n  3\n" +
-				"service job: other migrations ran since deploy 4; the database does not tell what they changed",
+				"service job: other migrations ran since deploy 4; what they changed in the database is not known",
 			"the database of api has 1 migration more and the database of web has 2 migrations more"},
 	} {
 		plan := up.RollbackPlan{Rollback: release.Rollback{To: 4}, Gaps: c.gaps, Unknown: c.unknown}

@@ -15,7 +15,7 @@ type RollbackPlan struct {
 	release.Rollback
 	Context string      `json:"context"`
 	Gaps    []SchemaGap `json:"schema"`            // how databases differ from what they were then
-	Unknown []string    `json:"unknown,omitempty"` // services whose migrations ran since then, and whose database does not tell what they did
+	Unknown []string    `json:"unknown,omitempty"` // services whose migrations ran since then, when what they did is not known
 
 	project *compose.Project // nil when the Compose file was not read
 }
