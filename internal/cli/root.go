@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -96,7 +97,11 @@ func (a *app) group(c *cobra.Command, children ...*cobra.Command) *cobra.Command
 func unknownCommand(parent *cobra.Command, name string) error {
 	hint := parent.CommandPath() + " --help"
 	parent.SuggestionsMinimumDistance = 2
-	if near := parent.SuggestionsFor(name); len(near) > 0 {
+	// Any two letters are near to another short word: one that lacks two of them is not meant.
+	near := slices.DeleteFunc(parent.SuggestionsFor(name), func(other string) bool {
+		return len(other) < len(name)-1
+	})
+	if len(near) > 0 {
 		for i, n := range near {
 			near[i] = `"` + parent.CommandPath() + " " + n + `"`
 		}

@@ -73,13 +73,13 @@ func newScaleCommand(a *app) *cobra.Command {
 
 func (a *app) scale(ctx context.Context, to scales) error {
 	l, err := a.live(ctx, to.services())
+	for _, service := range to.services() {
+		if host := l.pod(service); host != service { // told without a cluster too
+			return fault.New(fault.Usage, "perch scale "+host+"=N", "service %q runs in the pods of %s", service, host)
+		}
+	}
 	if err != nil {
 		return err
-	}
-	for _, service := range to.services() {
-		if host := l.pod(service); host != service {
-			return fault.New(fault.Usage, "scale "+host, "service %q runs in the pods of %s", service, host)
-		}
 	}
 	workloads, err := l.workloads(ctx, to.services())
 	if err != nil {
