@@ -169,8 +169,14 @@ func (a *app) noteProof(r *proof.Result) string {
 	return r.Counts.String()
 }
 
+// listed is how many services' revisions are told in a line. Of more, perch history tells them.
+const listed = 5
+
 // revisions lists services with their Helm revision.
 func revisions(of map[string]int) string {
+	if len(of) > listed {
+		return fmt.Sprintf("of %d services", len(of))
+	}
 	var each []string
 	for service, n := range of {
 		each = append(each, fmt.Sprintf("%s %d", service, n))
