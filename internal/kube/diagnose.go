@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
+
+// settled is for how long a container that has crashed must run to count as well again.
+const settled = time.Minute
 
 // Diagnosis is how a workload is, and when it is not well, why.
 type Diagnosis struct {
@@ -95,10 +99,18 @@ func (c *Client) diagnose(ctx context.Context, workload Workload, s scene) Diagn
 	switch _, isJob := workload.Object.(*batchv1.Job); {
 	case len(v.troubles) > 0:
 		t = v.troubles[0]
-	case v.done, isJob && v.started:
+	case isJob && (v.done || v.started):
 		d.Well = true
 		return d
 	default:
+		var again bool
+		if t, again = startedAgain(s, time.Now()); again {
+			break
+		}
+		if v.done {
+			d.Well = true
+			return d
+		}
 		t = notReady(s, v)
 	}
 	if t.pod != "" && t.cause != CauseJob {
@@ -114,6 +126,29 @@ func (c *Client) diagnose(ctx context.Context, workload Workload, s scene) Diagn
 		}
 	}
 	return d
+}
+
+// startedAgain is a container that has crashed and runs, for so short a time that it may well crash again: without a probe, a
+// crashing one is ready in between.
+func startedAgain(s scene, now time.Time) (trouble, bool) {
+	for _, p := range s.pods {
+		if p.DeletionTimestamp != nil {
+			continue
+		}
+		for _, cs := range p.Status.ContainerStatuses {
+			end := cs.LastTerminationState.Terminated
+			if end == nil || end.ExitCode == 0 || cs.State.Running != nil && now.Sub(cs.State.Running.StartedAt.Time) > settled {
+				continue
+			}
+			t := trouble{cause: CauseCrash, pod: p.Name, container: cs.Name, previous: true}
+			if end.Reason == "OOMKilled" {
+				t.cause = CauseMemory
+			}
+			t.text = fmt.Sprintf("container %s %s and was started again (restarts: %d)", cs.Name, ended(end), cs.RestartCount)
+			return t, true
+		}
+	}
+	return trouble{}, false
 }
 
 // notReady is a workload without a trouble that is not ready: its first pod that is not.

@@ -62,6 +62,9 @@ func (c *Client) RunOnce(ctx context.Context, o OneOff, r progress.Reporter, id 
 			}
 		}()
 	}
+	if err != nil && ctx.Err() != nil {
+		return -1, context.Cause(ctx)
+	}
 	if err != nil {
 		return -1, c.Explain(fmt.Errorf("job %s: %w", o.Job.Name, err))
 	}
