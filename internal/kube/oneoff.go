@@ -149,7 +149,9 @@ func (o *onceRun) run(ctx context.Context, live *batchv1.Job) (int, error) {
 	end := o.end()
 	if end == nil {
 		quit()
-		_ = <-streams // it was cut off, and err says why
+		if serr := <-streams; err == nil {
+			err = serr
+		}
 		return -1, err
 	}
 	// The container has ended: its streams end by themselves, when all of them has come.
