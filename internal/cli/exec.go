@@ -29,23 +29,16 @@ func newExecCommand(a *app) *cobra.Command {
 	flags.IntVar(&index, "index", 0, "`number` of the pod, from 1, when there are several; 0 is any")
 	return a.command(c, func(ctx context.Context, args []string) error {
 		service, command := args[0], args[1:]
-		d, err := a.deployed(ctx)
+		l, err := a.live(ctx, []string{service})
 		if err != nil {
 			return err
 		}
-		if err := checkServices([]string{service}, d.services); err != nil {
-			return err
-		}
-		client, err := a.kube(d.namespace)
+		pod, err := l.client.RunningPod(ctx, l.namespace, selector(l.namespace, compose.Name(l.pod(service))), service, index)
 		if err != nil {
 			return err
 		}
-		pod, err := client.RunningPod(ctx, d.namespace, selector(d.namespace, compose.Name(d.pod(service))), service, index)
-		if err != nil {
-			return err
-		}
-		code, err := a.attach(ctx, client, kube.ExecOptions{
-			Namespace: d.namespace,
+		code, err := a.attach(ctx, l.client, kube.ExecOptions{
+			Namespace: l.namespace,
 			Pod:       pod.Name,
 			Container: compose.Name(service),
 			Command:   command,

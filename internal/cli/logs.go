@@ -87,29 +87,22 @@ func newLogsCommand(a *app) *cobra.Command {
 	flags.BoolVarP(&o.Timestamps, "timestamps", "t", false, "put the time before each line")
 	flags.BoolVar(&noPrefix, "no-log-prefix", false, "leave the pods' names out")
 	return a.command(c, func(ctx context.Context, services []string) error {
-		d, err := a.deployed(ctx)
+		l, err := a.live(ctx, services)
 		if err != nil {
 			return err
 		}
-		if err := checkServices(services, d.services); err != nil {
-			return err
-		}
-		o.Namespace, o.Selector = d.namespace, selector(d.namespace, "")
+		o.Namespace, o.Selector = l.namespace, selector(l.namespace, "")
 		o.Tail, o.Since = int64(lines), from.ago
-		for _, s := range d.pods(services) {
+		for _, s := range l.pods(services) {
 			o.Services = append(o.Services, compose.Name(s))
 		}
-		for _, s := range d.others(services) {
+		for _, s := range l.others(services) {
 			o.Except = append(o.Except, compose.Name(s))
-		}
-		client, err := a.kube(d.namespace)
-		if err != nil {
-			return err
 		}
 		if o.Follow {
 			a.endsWithInterrupt()
 		}
-		if err := client.Logs(ctx, o, a.logPrinter(noPrefix)); err != nil {
+		if err := l.client.Logs(ctx, o, a.logPrinter(noPrefix)); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {

@@ -24,23 +24,16 @@ func newPsCommand(a *app) *cobra.Command {
 }
 
 func (a *app) ps(ctx context.Context, services []string) error {
-	d, err := a.deployed(ctx)
+	l, err := a.live(ctx, services)
 	if err != nil {
 		return err
 	}
-	if err := checkServices(services, d.services); err != nil {
-		return err
-	}
-	client, err := a.kube(d.namespace)
-	if err != nil {
-		return err
-	}
-	pods, err := client.Pods(ctx, d.namespace, selector(d.namespace, ""))
+	pods, err := l.client.Pods(ctx, l.namespace, selector(l.namespace, ""))
 	if err != nil {
 		return err
 	}
 	if len(services) > 0 {
-		named := d.pods(services)
+		named := l.pods(services)
 		pods = slices.DeleteFunc(pods, func(p kube.Pod) bool { return !slices.Contains(named, p.Service) })
 	}
 	if a.globals.quiet && a.globals.output == ui.FormatDefault {
