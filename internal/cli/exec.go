@@ -33,7 +33,7 @@ func newExecCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		pod, err := l.client.RunningPod(ctx, l.namespace, selector(l.namespace, compose.Name(l.pod(service))), service, index)
+		pod, err := l.client.RunningPod(ctx, l.namespace, kube.Selector(l.namespace, compose.Name(l.pod(service))), service, index)
 		if err != nil {
 			return err
 		}

@@ -29,7 +29,7 @@ func (a *app) live(ctx context.Context, services []string) (live, error) {
 }
 
 // selector lets through what runs of the project for good: no migrations, runs of jobs and one-offs.
-func (l live) selector() string { return selector(l.namespace, "") + ",!" + kube.ComponentLabel }
+func (l live) selector() string { return kube.Selector(l.namespace, "") + ",!" + kube.ComponentLabel }
 
 // workloads are those in whose pods the named services run, all when none is named. A service that has none is an error.
 func (l live) workloads(ctx context.Context, services []string) ([]kube.Workload, error) {
@@ -56,7 +56,7 @@ func ofService(all []kube.Workload, service string) []kube.Workload {
 
 // published are the ports of the named service, of all when it is "", that answer outside of the cluster.
 func (l live) published(ctx context.Context, service string) ([]kube.PublishedPort, error) {
-	all, err := l.client.PublishedPorts(ctx, l.namespace, selector(l.namespace, ""))
+	all, err := l.client.PublishedPorts(ctx, l.namespace, kube.Selector(l.namespace, ""))
 	if err != nil || service == "" {
 		return all, err
 	}

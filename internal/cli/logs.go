@@ -91,7 +91,7 @@ func newLogsCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		o.Namespace, o.Selector = l.namespace, selector(l.namespace, "")
+		o.Namespace, o.Selector = l.namespace, kube.Selector(l.namespace, "")
 		o.Tail, o.Since = int64(lines), from.ago
 		for _, s := range l.pods(services) {
 			o.Services = append(o.Services, compose.Name(s))

@@ -69,7 +69,7 @@ func (a *app) psql(ctx context.Context, services, command []string, tty bool) er
 	if err != nil {
 		return err
 	}
-	pod, err := client.RunningPod(ctx, d.namespace, selector(d.namespace, compose.Name(d.pod(service))), service, 0)
+	pod, err := client.RunningPod(ctx, d.namespace, kube.Selector(d.namespace, compose.Name(d.pod(service))), service, 0)
 	if err != nil {
 		return err
 	}

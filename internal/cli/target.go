@@ -134,12 +134,3 @@ func notRunning(cluster node.Cluster) error {
 	}
 	return fault.New(fault.Unreachable, hint, "cluster %q is not running", cluster.Name)
 }
-
-// selector lets the pods of a project through, and of one service when it is named.
-func selector(namespace, service string) string {
-	s := "app.kubernetes.io/instance=" + namespace
-	if service != "" {
-		s += ",app.kubernetes.io/name=" + service
-	}
-	return s
-}

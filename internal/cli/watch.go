@@ -166,7 +166,7 @@ func (a *app) lines() (progress.Reporter, func()) {
 // appLogs are the logs of the app's services from now on. Jobs ended, and their output was seen.
 func appLogs(namespace string, services []string) kube.LogOptions {
 	const noJobs = ",!batch.kubernetes.io/job-name"
-	o := kube.LogOptions{Namespace: namespace, Selector: selector(namespace, "") + noJobs, Follow: true, Tail: -1}
+	o := kube.LogOptions{Namespace: namespace, Selector: kube.Selector(namespace, "") + noJobs, Follow: true, Tail: -1}
 	for _, s := range services {
 		o.Services = append(o.Services, compose.Name(s))
 	}

@@ -39,7 +39,7 @@ func (a *app) why(ctx context.Context, services []string) error {
 	if err != nil {
 		return err
 	}
-	migrations, err := l.client.Workloads(ctx, l.namespace, selector(l.namespace, "")+","+kube.ComponentLabel+"=migration")
+	migrations, err := l.client.Workloads(ctx, l.namespace, kube.Selector(l.namespace, "")+","+kube.ComponentLabel+"=migration")
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ const (
 	ProjectLabel      = "perch.dev/project"   // namespace name of the project, on what lives outside releases
 	ComponentLabel    = "perch.dev/component" // config, migration, job or volume
 	ServiceAnnotation = "perch.dev/service"   // the service's name in the Compose file
+
+	nameLabel = "app.kubernetes.io/name" // the service's name in Kubernetes
 )
 
 // Client holds every way of speaking to one cluster. All parts share their connections and one discovery cache.

@@ -123,7 +123,7 @@ func (o LogOptions) selector() (string, error) {
 	}
 	if len(o.Services) > 0 {
 		parsed.MatchExpressions = append(parsed.MatchExpressions, metav1.LabelSelectorRequirement{
-			Key: "app.kubernetes.io/name", Operator: metav1.LabelSelectorOpIn, Values: o.Services,
+			Key: nameLabel, Operator: metav1.LabelSelectorOpIn, Values: o.Services,
 		})
 	}
 	if len(parsed.MatchLabels)+len(parsed.MatchExpressions) == 0 {

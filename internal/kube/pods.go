@@ -52,7 +52,7 @@ func (c *Client) Pods(ctx context.Context, namespace, selector string) ([]Pod, e
 
 func podLine(p *corev1.Pod) Pod {
 	line := Pod{
-		Service: orElse(p.Annotations[ServiceAnnotation], p.Labels["app.kubernetes.io/name"]),
+		Service: orElse(p.Annotations[ServiceAnnotation], p.Labels[nameLabel]),
 		Name:    p.Name,
 		Created: p.CreationTimestamp.Time,
 		Node:    p.Spec.NodeName,
@@ -140,4 +140,13 @@ func (c *Client) RunningPod(ctx context.Context, namespace, selector, service st
 		return pods[i].CreationTimestamp.Before(&pods[j].CreationTimestamp)
 	})
 	return &pods[0], nil
+}
+
+// Selector lets the pods of a project through, and of one service (its Kubernetes name) when it is named.
+func Selector(namespace, service string) string {
+	s := "app.kubernetes.io/instance=" + namespace
+	if service != "" {
+		s += "," + nameLabel + "=" + service
+	}
+	return s
 }

@@ -40,7 +40,7 @@ func (d databases) state(ctx context.Context, service string) (schema.State, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askDatabase)
 	defer cancel()
-	pod, err := d.client.RunningPod(ctx, d.namespace, selectorOf(d.namespace, compose.PodOf(d.project.Project, c.Service)), c.Service, 0)
+	pod, err := d.client.RunningPod(ctx, d.namespace, kube.Selector(d.namespace, compose.Name(compose.PodOf(d.project.Project, c.Service))), c.Service, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -66,11 +66,6 @@ func (d databases) version(ctx context.Context, service string) string {
 
 func sourceOf(project *compose.Project) schema.Source {
 	return schema.Source{Project: project.Project, Secrets: project.SecretData}
-}
-
-// selectorOf lets the pods of a service through.
-func selectorOf(namespace, service string) string {
-	return "app.kubernetes.io/instance=" + namespace + ",app.kubernetes.io/name=" + compose.Name(service)
 }
 
 // executing are the options with which the session's plans are executed.

@@ -52,7 +52,7 @@ func List(ctx context.Context, o Options) ([]Listed, error) {
 
 // count looks at the pods of the project.
 func (l *Listed) count(ctx context.Context, client *kube.Client) error {
-	pods, err := client.Pods(ctx, l.Namespace, "app.kubernetes.io/instance="+l.Namespace+",!"+kube.ComponentLabel)
+	pods, err := client.Pods(ctx, l.Namespace, kube.Selector(l.Namespace, "")+",!"+kube.ComponentLabel)
 	if err != nil {
 		return err
 	}

@@ -142,8 +142,7 @@ func (s *Session) Place(service string) (Place, error) {
 		return Place{}, err
 	}
 	namespace := namespaceOf(s.options, s.project)
-	selector := "app.kubernetes.io/instance=" + namespace + ",app.kubernetes.io/name=" + compose.Name(u.Service)
-	return Place{Namespace: namespace, Selector: selector, Container: compose.Name(service)}, nil
+	return Place{Namespace: namespace, Selector: kube.Selector(namespace, compose.Name(u.Service)), Container: compose.Name(service)}, nil
 }
 
 func (s *Session) known() map[string]image.Image {
