@@ -21,54 +21,50 @@ func (p *Project) WithoutSecrets() *types.Project {
 	shown := *p.Project
 	shown.Services = maps.Clone(p.Project.Services)
 	for name, s := range shown.Services {
-		s.Environment = hideVariables(s.Environment, p.Services[name].Secrets)
-		s.Build = hideArguments(s.Build, p.Services[name].Secrets)
+		s.Environment = hideVariables(s.Environment, p.Services[name])
+		s.Build = hideArguments(s.Build, p.Services[name])
 		s.PreStart = slices.Clone(s.PreStart)
 		for i, hook := range s.PreStart {
-			s.PreStart[i].Environment = hideVariables(hook.Environment, p.Services[name].Secrets)
+			s.PreStart[i].Environment = hideVariables(hook.Environment, p.Services[name])
 		}
-		s.PostStart = hideHooks(s.PostStart, p.Services[name].Secrets)
-		s.PreStop = hideHooks(s.PreStop, p.Services[name].Secrets)
+		s.PostStart = hideHooks(s.PostStart, p.Services[name])
+		s.PreStop = hideHooks(s.PreStop, p.Services[name])
 		shown.Services[name] = s
 	}
 	shown.Jobs = maps.Clone(p.Project.Jobs)
 	for name, j := range shown.Jobs {
-		j.Environment = hideVariables(j.Environment, p.JobExtensions[name].Secrets)
-		j.Build = hideArguments(j.Build, p.JobExtensions[name].Secrets)
+		j.Environment = hideVariables(j.Environment, p.JobExtensions[name])
+		j.Build = hideArguments(j.Build, p.JobExtensions[name])
 		shown.Jobs[name] = j
 	}
 	return &shown
 }
 
-func hideHooks(hooks []types.ServiceHook, secrets []string) []types.ServiceHook {
+func hideHooks(hooks []types.ServiceHook, x ServiceExtension) []types.ServiceHook {
 	hooks = slices.Clone(hooks)
 	for i, hook := range hooks {
-		hooks[i].Environment = hideVariables(hook.Environment, secrets)
+		hooks[i].Environment = hideVariables(hook.Environment, x)
 	}
 	return hooks
 }
 
-func hideArguments(b *types.BuildConfig, secrets []string) *types.BuildConfig {
+func hideArguments(b *types.BuildConfig, x ServiceExtension) *types.BuildConfig {
 	if b == nil {
 		return nil
 	}
 	shown := *b
-	shown.Args = hideVariables(b.Args, secrets)
+	shown.Args = hideVariables(b.Args, x)
 	return &shown
 }
 
-func hideVariables(env types.MappingWithEquals, secrets []string) types.MappingWithEquals {
+func hideVariables(env types.MappingWithEquals, x ServiceExtension) types.MappingWithEquals {
 	shown := maps.Clone(env)
 	for name, value := range env {
-		if value != nil && *value != "" && isSensitive(name, *value, secrets) {
+		if value != nil && *value != "" && x.Sensitive(name, *value) {
 			shown[name] = new(Hidden)
 		}
 	}
 	return shown
-}
-
-func isSensitive(name, value string, secrets []string) bool {
-	return slices.Contains(secrets, name) || Sensitive(name, value)
 }
 
 // SecretTexts are the values that no output may show wherever they stand, longest first: of sensitive variables, and of
@@ -76,29 +72,20 @@ func isSensitive(name, value string, secrets []string) bool {
 // service or of an image) is not among them, nor is one of less than 6 bytes.
 func (p *Project) SecretTexts() []string {
 	secret, open := map[string]bool{}, map[string]bool{}
-	variables := func(env types.MappingWithEquals, secrets []string) {
-		for name, value := range env {
-			switch {
-			case value == nil:
-			case isSensitive(name, *value, secrets):
-				secret[*value] = true
-			default:
-				open[*value] = true
-			}
+	p.eachVariable(func(_, value string, sensitive bool) {
+		if sensitive {
+			secret[value] = true
+		} else {
+			open[value] = true
 		}
-	}
+	})
 	for name, s := range p.Project.Services {
 		open[name] = true
 		openImage(open, s.Image)
-		variables(s.Environment, p.Services[name].Secrets)
-		for _, hook := range s.PreStart {
-			variables(hook.Environment, p.Services[name].Secrets)
-		}
 	}
 	for name, j := range p.Project.Jobs {
 		open[name] = true
 		openImage(open, j.Image)
-		variables(j.Environment, p.JobExtensions[name].Secrets)
 	}
 	for _, data := range p.SecretData {
 		secret[strings.TrimRight(string(data), "\r\n")] = true

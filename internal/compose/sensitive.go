@@ -18,6 +18,11 @@ var sensitivePart = regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|t
 // notSensitive are names that have a sensitive word and hold none: a path to a file, a name of a key, the shell's own folder.
 var notSensitive = regexp.MustCompile(`(?i)_(file|path|dir|name|header|url_path|ttl|expiry|expires_in|length|algorithm|type)$|^(OLD)?PWD$`)
 
+// Sensitive is the function of that name, for a variable of this service or job: x-perch.secrets may name it.
+func (x ServiceExtension) Sensitive(name, value string) bool {
+	return slices.Contains(x.Secrets, name) || Sensitive(name, value)
+}
+
 // Sensitive tells whether a variable belongs in a Secret: by its name, or because its value holds a password, a token or a
 // private key. It errs to the side of the Secret; x-perch.secrets adds names.
 func Sensitive(name, value string) bool {
@@ -213,8 +218,8 @@ func (r *reading) hidden() []string {
 		}
 	}
 	if r.project != nil {
-		r.eachVariable(func(name, value string, listed bool) {
-			if listed || Sensitive(name, value) {
+		r.project.eachVariable(func(name, value string, sensitive bool) {
+			if sensitive {
 				add(value, "${"+name+"}")
 			}
 		})
@@ -231,19 +236,23 @@ func (r *reading) hidden() []string {
 	return pairs
 }
 
-// eachVariable goes over the variables of all services and jobs; listed are those that x-perch.secrets names.
-func (r *reading) eachVariable(visit func(name, value string, listed bool)) {
+// eachVariable goes over the variables of all services, their pre_start hooks and jobs, and tells which are sensitive.
+func (p *Project) eachVariable(visit func(name, value string, sensitive bool)) {
 	each := func(environment types.MappingWithEquals, x ServiceExtension) {
 		for _, name := range sortedNames(environment) {
 			if value := environment[name]; value != nil {
-				visit(name, *value, slices.Contains(x.Secrets, name))
+				visit(name, *value, x.Sensitive(name, *value))
 			}
 		}
 	}
-	for _, name := range sortedNames(r.project.Project.Services) {
-		each(r.project.Project.Services[name].Environment, r.project.Services[name])
+	for _, name := range sortedNames(p.Project.Services) {
+		s := p.Project.Services[name]
+		each(s.Environment, p.Services[name])
+		for _, hook := range s.PreStart {
+			each(hook.Environment, p.Services[name])
+		}
 	}
-	for _, name := range sortedNames(r.project.Jobs) {
-		each(r.project.Jobs[name].Environment, r.project.JobExtensions[name])
+	for _, name := range sortedNames(p.Project.Jobs) {
+		each(p.Project.Jobs[name].Environment, p.JobExtensions[name])
 	}
 }

@@ -67,12 +67,12 @@ func hashed(base string, data map[string][]byte) string {
 
 // environment splits the variables of a container into a ConfigMap and a Secret. Both are read by envFrom, so values
 // are exact: Kubernetes expands $(NAME) only in env, command and args.
-func (b *builder) environment(of string, env types.MappingWithEquals, sensitive []string) ([]corev1.EnvFromSource, []runtime.Object) {
+func (b *builder) environment(of string, env types.MappingWithEquals, x compose.ServiceExtension) ([]corev1.EnvFromSource, []runtime.Object) {
 	open, hidden := map[string][]byte{}, map[string][]byte{}
 	for name, value := range env {
 		switch {
 		case value == nil: // named without a value, and not set where Perch runs: Compose leaves it out
-		case slices.Contains(sensitive, name) || compose.Sensitive(name, *value):
+		case x.Sensitive(name, *value):
 			hidden[name] = []byte(*value)
 		default:
 			open[name] = []byte(*value)

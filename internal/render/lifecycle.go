@@ -119,7 +119,7 @@ func hookCommand(hooks []types.ServiceHook, kind string, r runs, hidden *hiddenE
 			value := h.Environment[name]
 			switch {
 			case value == nil || !shellName(name):
-			case slices.Contains(r.extension.Secrets, name) || compose.Sensitive(name, *value):
+			case r.extension.Sensitive(name, *value):
 				alias := strings.ToUpper(fmt.Sprintf("PERCH_%s_%d_", kind, i)) + name
 				if *hidden == nil {
 					*hidden = hiddenEnv{}

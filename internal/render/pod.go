@@ -78,7 +78,7 @@ func (b *builder) pod(all ...runs) (podParts, error) {
 }
 
 func (b *builder) container(r runs, m mounts) (corev1.Container, []runtime.Object) {
-	from, config := b.environment(r.of, r.spec.Environment, r.extension.Secrets)
+	from, config := b.environment(r.of, r.spec.Environment, r.extension)
 	command, args := b.command(r)
 	c := corev1.Container{
 		Name:            r.container,
