@@ -1,4 +1,4 @@
-package up
+package image
 
 import (
 	"os"
@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestCommitOf(t *testing.T) {
+func TestCommit(t *testing.T) {
 	t.Parallel()
 	top := t.TempDir()
 	dir := filepath.Join(top, "app")
@@ -35,7 +35,7 @@ func TestCommitOf(t *testing.T) {
 	}
 	want := func(what, want string) {
 		t.Helper()
-		if got := commitOf(t.Context(), dir); got != want {
+		if got := Commit(t.Context(), dir); got != want {
 			t.Errorf("%s: %q, want %q", what, got, want)
 		}
 	}
