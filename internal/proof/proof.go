@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/perch-k8s/perch/internal/ports"
 )
 
 // What the stream may cost.
@@ -32,17 +34,10 @@ type Target struct {
 	HTTP    bool  // it is likely to answer HTTP
 }
 
-// spoken are ports of protocols in which a connection without a word is a mistake: the server writes it into its log, or
-// counts it until it locks the address out, as MySQL does (max_connect_errors). It would tell little of a database anyway.
-func spoken(port int32) bool {
-	return slices.Contains([]int32{
-		21, 22, 23, 25, 53, 110, 143, 389, 465, 587, 636, 993, 995, 1433, 1521, 1883, 2181, 2222, 3306, 4222, 5432, 5433, 5671, 5672, 6379,
-		6432, 7000, 7687, 8883, 9042, 9092, 11211, 26379, 27017, 33060,
-	}, port)
-}
-
-// Provable tells whether anything can be asked of the port without harm.
-func (t Target) Provable() bool { return t.HTTP || !spoken(t.Inside) }
+// Provable tells whether anything can be asked of the port without harm. In a known protocol a connection without a word is
+// a mistake: the server writes it into its log, or counts it until it locks the address out, as MySQL does
+// (max_connect_errors). It would tell little of a database anyway.
+func (t Target) Provable() bool { return t.HTTP || !ports.WellKnown(t.Inside) }
 
 // Prover sends requests to services while they roll.
 type Prover struct {

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/perch-k8s/perch/internal/compose"
+	"github.com/perch-k8s/perch/internal/ports"
 )
 
 // containerPort is a port that the container listens on, as far as the file or the image says.
@@ -173,9 +174,7 @@ func likelyHTTP(p types.ServicePortConfig) bool {
 	default:
 		return false
 	}
-	known := []uint32{21, 22, 23, 25, 53, 110, 143, 389, 465, 587, 636, 993, 995, 1433, 1521, 1883, 2181, 2222, 3306, 4222, 5432, 5433,
-		5671, 5672, 6379, 6432, 7000, 7687, 8883, 9042, 9092, 11211, 26379, 27017, 33060}
-	return !slices.Contains(known, p.Target)
+	return !ports.WellKnown(int32(p.Target)) //nolint:gosec // a port
 }
 
 // servicesOf are the names under which other pods, and the host, reach the containers of the pod.
