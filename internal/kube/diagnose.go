@@ -54,23 +54,15 @@ func (c *Client) Diagnose(ctx context.Context, workloads []Workload) ([]Diagnosi
 func (c *Client) sceneOf(ctx context.Context, w Workload) (scene, error) {
 	meta, _ := w.Object.(metav1.Object)
 	s := scene{workload: w.Object}
-	var labels string
-	switch o := w.Object.(type) {
-	case *appsv1.Deployment:
-		labels = metav1.FormatLabelSelector(o.Spec.Selector)
-		sets, err := c.Interface.AppsV1().ReplicaSets(o.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels})
+	labels := metav1.FormatLabelSelector(podsOf(w.Object))
+	if _, ok := w.Object.(*appsv1.Deployment); ok {
+		sets, err := c.Interface.AppsV1().ReplicaSets(meta.GetNamespace()).List(ctx, metav1.ListOptions{LabelSelector: labels})
 		if err != nil {
 			return s, err
 		}
 		for i := range sets.Items {
 			s.sets = append(s.sets, &sets.Items[i])
 		}
-	case *appsv1.StatefulSet:
-		labels = metav1.FormatLabelSelector(o.Spec.Selector)
-	case *appsv1.DaemonSet:
-		labels = metav1.FormatLabelSelector(o.Spec.Selector)
-	case *batchv1.Job:
-		labels = batchv1.JobNameLabel + "=" + o.Name
 	}
 	pods, err := c.Interface.CoreV1().Pods(meta.GetNamespace()).List(ctx, metav1.ListOptions{LabelSelector: labels})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -143,19 +144,9 @@ func standard(o *unstructured.Unstructured) bool {
 // StatefulSet, which waits for a broken pod for ever, can go on (kubernetes/kubernetes#67250).
 func (c *Client) ClearBroken(ctx context.Context, objs []runtime.Object) error {
 	for _, o := range objs {
-		var selector *metav1.LabelSelector
-		switch d := o.(type) {
-		case *appsv1.Deployment:
-			selector = d.Spec.Selector
-		case *appsv1.StatefulSet:
-			selector = d.Spec.Selector
-		case *appsv1.DaemonSet:
-			selector = d.Spec.Selector
-		default:
-			continue
-		}
+		selector := podsOf(o)
 		meta, ok := o.(metav1.Object)
-		if !ok {
+		if _, isJob := o.(*batchv1.Job); isJob || selector == nil || !ok { // a Job counts its own failures
 			continue
 		}
 		namespace := orElse(meta.GetNamespace(), c.Namespace)

@@ -145,19 +145,19 @@ func (c *Client) newWait(o runtime.Object) *wait {
 	}
 	w.namespace, w.name = orElse(meta.GetNamespace(), c.Namespace), meta.GetName()
 	service := meta.GetAnnotations()[ServiceAnnotation]
-	switch d := o.(type) {
+	switch o.(type) {
 	case *appsv1.Deployment:
 		source := deploymentSource(c.Interface.AppsV1().Deployments(w.namespace), w.name)
-		watchWorkload(w, source, d.Spec.Selector, true)
+		watchWorkload(w, source, podsOf(o), true)
 	case *appsv1.StatefulSet:
 		source := statefulSetSource(c.Interface.AppsV1().StatefulSets(w.namespace), w.name)
-		watchWorkload(w, source, d.Spec.Selector, false)
+		watchWorkload(w, source, podsOf(o), false)
 	case *appsv1.DaemonSet:
 		source := daemonSetSource(c.Interface.AppsV1().DaemonSets(w.namespace), w.name)
-		watchWorkload(w, source, d.Spec.Selector, false)
+		watchWorkload(w, source, podsOf(o), false)
 	case *batchv1.Job:
 		source := jobSource(c.Interface.BatchV1().Jobs(w.namespace), w.name)
-		watchWorkload(w, source, metav1.SetAsLabelSelector(map[string]string{batchv1.JobNameLabel: w.name}), false)
+		watchWorkload(w, source, podsOf(o), false)
 	default:
 		return nil
 	}

@@ -37,6 +37,21 @@ func (w Workload) Kind() string {
 	return "job"
 }
 
+// podsOf selects the pods of a Deployment, StatefulSet, DaemonSet or Job; nil for any other object.
+func podsOf(o runtime.Object) *metav1.LabelSelector {
+	switch o := o.(type) {
+	case *appsv1.Deployment:
+		return o.Spec.Selector
+	case *appsv1.StatefulSet:
+		return o.Spec.Selector
+	case *appsv1.DaemonSet:
+		return o.Spec.Selector
+	case *batchv1.Job:
+		return metav1.SetAsLabelSelector(map[string]string{batchv1.JobNameLabel: o.Name})
+	}
+	return nil
+}
+
 // Name is the name of the object.
 func (w Workload) Name() string {
 	if meta, ok := w.Object.(metav1.Object); ok {
