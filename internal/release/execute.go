@@ -49,10 +49,8 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 			ID: "service " + service, Status: progress.Warned, Text: "not in the Compose file: perch up --remove-orphans removes it",
 		})
 	}
-	if o.Planned != nil {
-		if err := p.Check(o.Planned); err != nil {
-			return err
-		}
+	if err := p.Check(o.Planned); err != nil {
+		return err
 	}
 	if !p.Changes() {
 		for _, s := range p.Steps {
@@ -72,10 +70,8 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 	if p, err = Compare(p.wanted, now); err != nil {
 		return err
 	}
-	if o.Planned != nil {
-		if err := p.Check(o.Planned); err != nil {
-			return err
-		}
+	if err := p.Check(o.Planned); err != nil {
+		return err
 	}
 	h, err := newHelm(c, p.Namespace, o.HistoryMax)
 	if err != nil {

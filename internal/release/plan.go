@@ -102,8 +102,11 @@ func (p Plan) String() string {
 }
 
 // Check is an error when the plan has not exactly the given steps, those of a plan that was made before: it names the first
-// that differs.
+// that differs. nil means that there was no such plan: then any will do.
 func (p Plan) Check(before []Step) error {
+	if before == nil {
+		return nil
+	}
 	stale := func(format string, args ...any) error {
 		return fault.New(fault.Other, "look at it again: perch plan", "the plan no longer holds: "+format, args...)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -236,7 +235,7 @@ func some(names []string) string {
 func documentsOf(manifest string) []kube.WorkloadRef {
 	var refs []kube.WorkloadRef
 	for ref := range documents(manifest) {
-		if slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet", "Job"}, ref.Kind) {
+		if isWorkload(ref.Kind) {
 			refs = append(refs, kube.WorkloadRef{Kind: ref.Kind, Name: ref.Name})
 		}
 	}
