@@ -116,19 +116,25 @@ func (b *bench) watchRebuild(ctx context.Context, r *report) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.end()) }()
-	return b.eachChange(ctx, r, "watch, one changed line of Go, by rebuild: page answers", func(round int) error {
+	return b.eachChange(ctx, r, "watch, one changed line of Go, by rebuild: page answers", nil, func(round int) error {
 		return f.says(ctx, "watch web: rebuilt", round+1)
 	})
 }
 
-// eachChange changes the line in each round and measures until the page shows it. done ends a round.
-func (b *bench) eachChange(ctx context.Context, r *report, name string, done func(round int) error) error {
+// eachChange changes the line in each round and measures until the page shows it. deploy brings the change about, and done
+// ends a round; both may be nil.
+func (b *bench) eachChange(ctx context.Context, r *report, name string, deploy func() error, done func(round int) error) error {
 	began := strconv.FormatInt(time.Now().UnixNano(), 36)
 	for round := range b.rounds {
 		value := began + "-" + strconv.Itoa(round)
 		at := time.Now()
 		if err := b.app.change(value); err != nil {
 			return err
+		}
+		if deploy != nil {
+			if err := deploy(); err != nil {
+				return err
+			}
 		}
 		limited, cancel := context.WithTimeoutCause(ctx, patient, fmt.Errorf("nothing after %s", patient))
 		seen, err := watch(limited, value)
@@ -137,8 +143,10 @@ func (b *bench) eachChange(ctx context.Context, r *report, name string, done fun
 			return err
 		}
 		r.seconds(name, seen.at.Sub(at))
-		if err := done(round); err != nil {
-			return err
+		if done != nil {
+			if err := done(round); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -222,23 +230,8 @@ func (b *bench) dockerChanged(ctx context.Context, r *report) (err error) {
 	if _, err := docker.run(ctx, up...); err != nil {
 		return err
 	}
-	began := strconv.FormatInt(time.Now().UnixNano(), 36)
-	for round := range b.rounds {
-		value := began + "-" + strconv.Itoa(round)
-		at := time.Now()
-		if err := b.app.change(value); err != nil {
-			return err
-		}
-		if _, err := docker.run(ctx, up...); err != nil {
-			return err
-		}
-		limited, cancel := context.WithTimeoutCause(ctx, patient, fmt.Errorf("nothing after %s", patient))
-		seen, err := watch(limited, value)
-		cancel()
-		if err != nil {
-			return err
-		}
-		r.seconds("docker compose up -d --build, one changed line of Go: page answers", seen.at.Sub(at))
-	}
-	return nil
+	return b.eachChange(ctx, r, "docker compose up -d --build, one changed line of Go: page answers", func() error {
+		_, err := docker.run(ctx, up...)
+		return err
+	}, nil)
 }
