@@ -491,6 +491,37 @@ func TestRunJob(t *testing.T) {
 	}
 }
 
+// The pod of a Job has ended well some time before the Job says that it is complete.
+func TestJobs(t *testing.T) {
+	t.Parallel()
+	c := connect(t, "jobs")
+	n := startNode(t, c, "jobs")
+	j, err := c.Interface.BatchV1().Jobs(c.Namespace).Create(t.Context(), migration("migrate"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := func() JobState {
+		t.Helper()
+		jobs, err := c.Jobs(t.Context(), c.Namespace)
+		if err != nil || jobs["migrate"] == nil {
+			t.Fatalf("jobs %v, error %v", jobs, err)
+		}
+		return StateOf(jobs["migrate"])
+	}
+	p := runJobPod(t, c, n, j, "migrate-1")
+	if got := state(); got != JobRunning {
+		t.Errorf("with a pod that runs: %s", got)
+	}
+	p = setContainer(t, c, p, terminated(3))
+	if got := state(); got != JobRunning {
+		t.Errorf("with a pod that failed: %s", got)
+	}
+	setContainer(t, c, p, terminated(0))
+	if got := state(); got != JobComplete {
+		t.Errorf("with a pod that has ended well: %s", got)
+	}
+}
+
 func TestRunJobThatCannotStart(t *testing.T) {
 	t.Parallel()
 	c := connect(t, "run-job-pull")

@@ -48,6 +48,36 @@ func StateOf(j *batchv1.Job) JobState {
 	return JobRunning
 }
 
+// Jobs are the Jobs of a namespace, by name. One whose only pod has ended well is complete here: the Job itself says so up to
+// seconds later, when the pod is cleaned up, and who looks in between must not take it for one that runs.
+func (c *Client) Jobs(ctx context.Context, namespace string) (map[string]*batchv1.Job, error) {
+	list, err := c.Interface.BatchV1().Jobs(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	jobs, running := make(map[string]*batchv1.Job, len(list.Items)), false
+	for i := range list.Items {
+		j := &list.Items[i]
+		jobs[j.Name] = j
+		running = running || StateOf(j) == JobRunning
+	}
+	if !running {
+		return jobs, nil
+	}
+	pods, err := c.Interface.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: batchv1.JobNameLabel})
+	if err != nil {
+		return nil, err
+	}
+	for i := range pods.Items {
+		p := &pods.Items[i]
+		j := jobs[p.Labels[batchv1.JobNameLabel]]
+		if j != nil && metav1.IsControlledBy(p, j) && hasEndedWell(p) && replicas(j.Spec.Completions) == 1 && StateOf(j) == JobRunning {
+			j.Status.Conditions = append(j.Status.Conditions, batchv1.JobCondition{Type: batchv1.JobComplete, Status: corev1.ConditionTrue})
+		}
+	}
+	return jobs, nil
+}
+
 // RunJob brings the Job to completion and reports under id: each line it prints as Output, and its end. When a Job of that
 // name is there already, one that is complete is left alone (exit 0, event Same), one that runs is taken
 // up, and one that failed is replaced: its log is kept until then.

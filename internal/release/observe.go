@@ -220,15 +220,9 @@ func (o *Observed) observeVolumes(ctx context.Context, c *kube.Client) error {
 	return nil
 }
 
-func (o *Observed) observeJobs(ctx context.Context, c *kube.Client) error {
-	list, err := c.Interface.BatchV1().Jobs(o.Namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return err
-	}
-	for i := range list.Items {
-		o.Jobs[list.Items[i].Name] = &list.Items[i]
-	}
-	return nil
+func (o *Observed) observeJobs(ctx context.Context, c *kube.Client) (err error) {
+	o.Jobs, err = c.Jobs(ctx, o.Namespace)
+	return err
 }
 
 // ours selects what Perch made outside of releases for a project.

@@ -3,12 +3,14 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -73,18 +75,27 @@ func migrating(name string, ended int, runs bool) point {
 		}
 		complete, running := 0, false
 		for _, j := range list.Items {
-			if j.Status.Succeeded > 0 {
-				complete++
-				continue
-			}
 			pods, err := n.api.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + j.Name})
 			if err != nil {
 				return false, err
 			}
-			running = running || len(pods.Items) > 0 && pods.Items[0].Status.Phase == "Running"
+			switch {
+			case j.Status.Succeeded > 0 || hasEnded(pods.Items):
+				complete++
+			case len(pods.Items) > 0 && pods.Items[0].Status.Phase == corev1.PodRunning:
+				running = true
+			}
 		}
 		return complete >= ended && (running || !runs), nil
 	}}
+}
+
+// hasEnded tells whether the container of a Job's pod has ended: the pod and the Job say so up to seconds later, when the
+// deploy may be done.
+func hasEnded(pods []corev1.Pod) bool {
+	return len(pods) > 0 && slices.ContainsFunc(pods[0].Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.State.Terminated != nil
+	})
 }
 
 // rolling is a point at which a pod of the new version of web is there.
@@ -159,7 +170,7 @@ func testKilledDeploy(t *testing.T, n *node, name, before string, at point) {
 	killAt(t, n, up, name, at)
 	r := p.up(t, "TEXT="+text)
 	if r.took > 30*time.Second {
-		t.Errorf("the next run took %s", r.took)
+		t.Errorf("the next run took %s:\n%s", r.took, r.stderr)
 	}
 	n.ready(t, name, "web", 1)
 	n.ready(t, name, "db", 1)
