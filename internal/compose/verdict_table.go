@@ -370,7 +370,7 @@ func deployRules() Table {
 		p + "update_config.failure_action":                       partly("a rollout that fails stops, and the old pods serve on; the rest is not replaced", "").unless("pause", "rollback"),
 		p + "update_config.monitor":                              partly("a new pod must stay ready that long before the next one is replaced; one that fails later is not counted", ""),
 		p + "update_config.max_failure_ratio":                    ignored("a rollout stops at the first pod that does not become ready", "").unless("0", "0.0"),
-		p + "update_config.order":                                carried().but("start-first when it is not given"),
+		p + "update_config.order":                                carried().but("start-first when it is not given; a service that writes to a named volume is stopped first unless start-first is given, which makes it a Deployment"),
 		p + "resources":                                          carried(),
 		p + "resources.limits":                                   carried(),
 		limits + "cpus":                                          carried(),

@@ -56,7 +56,7 @@ func gap(o runtime.Object) []string {
 	switch o := o.(type) {
 	case *appsv1.StatefulSet:
 		if count(o.Spec.Replicas) == 1 {
-			return []string{"its one pod is stopped before the next one starts, since they share its volume or its name"}
+			return []string{"its one pod is stopped before the next one starts, since both would write to its volume (update_config.order: start-first allows it)"}
 		}
 	case *appsv1.DaemonSet:
 		return []string{"the pod of a node is stopped before the next one starts"}

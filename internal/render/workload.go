@@ -58,7 +58,7 @@ type kind int
 
 const (
 	deployment  kind = iota
-	statefulSet      // it has a named volume
+	statefulSet      // it writes to a named volume
 	daemonSet        // deploy.mode: global
 	oneShot          // a Job: another service waits for its end, or deploy.mode: replicated-job
 )
@@ -74,14 +74,18 @@ func (w workload) kind() kind {
 	case mode == "global":
 		return daemonSet
 	}
-	for _, part := range w.parts() {
-		if slices.ContainsFunc(part.service.Volumes, func(v types.ServiceVolumeConfig) bool {
-			return v.Type == types.VolumeTypeVolume && v.Source != ""
-		}) {
-			return statefulSet
-		}
+	if w.update().Order != "start-first" && slices.ContainsFunc(w.parts(), workload.keepsData) {
+		return statefulSet
 	}
 	return deployment
+}
+
+// keepsData tells whether the service writes to a named volume. Two of its pods at once on the same data could ruin it, so
+// the old one is stopped first, unless the file says start-first.
+func (w workload) keepsData() bool {
+	return slices.ContainsFunc(w.service.Volumes, func(v types.ServiceVolumeConfig) bool {
+		return v.Type == types.VolumeTypeVolume && v.Source != "" && !v.ReadOnly
+	})
 }
 
 // restartsAlways tells whether the file has a container restarted after it ended well. Compose's default is "no".
