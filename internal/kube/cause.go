@@ -43,8 +43,9 @@ func (t trouble) with(events []corev1.Event) trouble {
 	default:
 		return t
 	case CauseMemory:
-	case CauseCrash:
+	case CauseCrash, CauseEnded:
 		if probe := killer(events, t.container); probe != "" {
+			t.cause = CauseCrash
 			t.text = fmt.Sprintf("container %s is restarted again and again: %s", t.container, probe)
 			return t
 		}
@@ -116,11 +117,8 @@ func (w *wait) hintFor(t trouble) string {
 		return "raise deploy.resources.limits.memory, or see " + w.hint
 	case CauseRefused:
 		return w.refusedHint(t.text)
-	case CauseCrash:
-		if strings.Contains(t.text, "exited with code 0") {
-			return `if it is meant to end, give the service restart: "no"; else see ` + w.hint
-		}
-		return w.hint
+	case CauseEnded:
+		return `if it is meant to end, give the service restart: "no"; else see ` + w.hint
 	default:
 		return w.hint
 	}

@@ -65,7 +65,7 @@ func TestHints(t *testing.T) {
 		"describe pod -n shop web-1":                   {cause: CauseUnschedulable, pod: "web-1", text: "no node takes it: 1 had a taint"},
 		"command:":                                     {cause: CauseConfig, text: "container web could not be started: no such file"},
 		"limits.memory":                                {cause: CauseMemory},
-		`restart: "no"`:                                {cause: CauseCrash, text: "container web ends again and again: it exited with code 0 (restarts: 1)"},
+		`restart: "no"`:                                {cause: CauseEnded, text: "container web ends again and again: it exited with code 0 (restarts: 1)"},
 		"perch logs web":                               {cause: CauseCrash, text: "container web crashes: it exited with code 3"},
 		"describe resourcequota,limitrange -n shop":    {cause: CauseRefused, text: "its pods are refused: exceeded quota: none"},
 		"get namespace shop --show-labels":             {cause: CauseRefused, text: `its pods are refused: violates PodSecurity "restricted:latest"`},

@@ -108,7 +108,7 @@ func (c *Client) RunJob(ctx context.Context, job *batchv1.Job, r progress.Report
 	logs, stop := context.WithCancel(ctx)
 	defer stop()
 	w := c.newWait(live)
-	w.title = "job " + job.Name
+	w.service, w.title = "", "job "+job.Name
 	w.hint = fmt.Sprintf("perch kubectl logs -n %s job/%s", namespace, job.Name)
 	w.progress, w.ended = func(*wait, verdict) {}, true
 	t.alive = func(key instance) bool {

@@ -65,7 +65,8 @@ type Cause string
 const (
 	CauseImage         Cause = "image"         // the image cannot be pulled
 	CauseConfig        Cause = "config"        // a ConfigMap, Secret or key is missing, or the container cannot be made
-	CauseCrash         Cause = "crash"         // the container ends again and again
+	CauseCrash         Cause = "crash"         // the container ends with an error again and again
+	CauseEnded         Cause = "ended"         // the container ends well, again and again, where it should run on
 	CauseMemory        Cause = "memory"        // killed for using more memory than its limit
 	CauseUnschedulable Cause = "unschedulable" // no node takes the pod
 	CauseMount         Cause = "mount"         // a volume cannot be mounted
@@ -190,7 +191,7 @@ func judgeJob(j *batchv1.Job, s scene) verdict {
 	// A container that ends with an error is the Job's own matter: it counts its retries and then fails.
 	kept := v.troubles[:0]
 	for _, t := range v.troubles {
-		if t.cause != CauseCrash && t.cause != CauseMemory {
+		if t.cause != CauseCrash && t.cause != CauseEnded && t.cause != CauseMemory {
 			kept = append(kept, t)
 		}
 	}
@@ -361,7 +362,7 @@ func containerTrouble(p *corev1.Pod, cs corev1.ContainerStatus) (t trouble, bad 
 		t.cause = CauseCrash
 		verb := "crashes"
 		if last.ExitCode == 0 && last.Signal == 0 {
-			verb = "ends again and again"
+			t.cause, verb = CauseEnded, "ends again and again"
 		}
 		t.text = fmt.Sprintf("container %s %s: it %s (restarts: %d)", cs.Name, verb, ended(last), cs.RestartCount)
 	default:

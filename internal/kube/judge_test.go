@@ -82,7 +82,7 @@ func TestPodTroubles(t *testing.T) {
 		{"crash loop", restarted(1, corev1.ContainerStateTerminated{ExitCode: 3}, backOff), nil,
 			[]found{{CauseCrash, 0, "container web crashes: it exited with code 3 (restarts: 1)"}}},
 		{"ends well again and again", restarted(2, corev1.ContainerStateTerminated{}, backOff), nil,
-			[]found{{CauseCrash, 0, "container web ends again and again: it exited with code 0 (restarts: 2)"}}},
+			[]found{{CauseEnded, 0, "container web ends again and again: it exited with code 0 (restarts: 2)"}}},
 		{"out of memory", restarted(1, corev1.ContainerStateTerminated{Reason: "OOMKilled", ExitCode: 137}, running), nil,
 			[]found{{CauseMemory, 0, "container web was killed for using more memory than its limit"}}},
 		{"out of memory long ago", func(p *corev1.Pod) {

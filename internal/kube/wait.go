@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ const logPatience = 3 * time.Second
 // RunJob return.
 type RolloutError struct {
 	Workload string // as "service web" or "job web-pre-start-0"
+	Service  string // Compose's name; "" for the Job of a migration
 	Pod      string // "" when the trouble is with the workload as a whole
 	Cause    Cause
 	Text     string
@@ -123,6 +125,7 @@ type wait struct {
 	client    *Client
 	namespace string
 	name      string
+	service   string // Compose's name; "" for the Job of a migration
 	title     string // "service web"
 	hint      string // the command that shows more, for causes that have a log
 	begun     bool   // it is enough that a Job has begun
@@ -161,7 +164,7 @@ func (c *Client) newWait(o runtime.Object) *wait {
 	default:
 		return nil
 	}
-	w.title, w.hint = "service "+service, "perch logs "+service
+	w.service, w.title, w.hint = service, "service "+service, "perch logs "+service
 	if service == "" {
 		w.title = w.name
 		w.hint = fmt.Sprintf("perch kubectl logs -n %s %s", w.namespace, w.name)
@@ -324,9 +327,9 @@ func (w *wait) fail(ctx context.Context, t trouble) error {
 	if t.pod != "" && t.cause != CauseJob {
 		t = t.with(w.client.eventsOf(lctx, w.namespace, t.pod))
 	}
-	e := &RolloutError{Workload: w.title, Pod: t.pod, Cause: t.cause, Text: t.text, Event: t.event}
+	e := &RolloutError{Workload: w.title, Service: w.service, Pod: t.pod, Cause: t.cause, Text: t.text, Event: t.event}
 	f := &fault.Error{Kind: fault.Rollout, Err: e, Hint: w.hintFor(t)}
-	if t.container != "" && (t.cause == CauseCrash || t.cause == CauseMemory || t.cause == CauseJob) {
+	if t.container != "" && slices.Contains([]Cause{CauseCrash, CauseEnded, CauseMemory, CauseJob}, t.cause) {
 		f.Output = w.client.lastLines(lctx, w.namespace, t.pod, t.container, t.previous, outputLines)
 	}
 	return f
@@ -347,7 +350,7 @@ func (w *wait) timeout(ctx context.Context, last verdict) error {
 	} else if last.note != "" {
 		text += "; " + last.note
 	}
-	f.Err = &RolloutError{Workload: w.title, Cause: CauseTime, Text: text}
+	f.Err = &RolloutError{Workload: w.title, Service: w.service, Cause: CauseTime, Text: text}
 	lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logPatience)
 	defer cancel()
 	f.Output = w.unreadyLines(lctx)

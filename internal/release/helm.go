@@ -269,6 +269,9 @@ func load(u *Unit, project string) (*chartv2.Chart, error) {
 	annotations[serviceAnnotation] = u.Service
 	annotations[requiresAnnotation] = strings.Join(requires(u), " ")
 	annotations[afterAnnotation] = strings.Join(after, " ")
+	if u.Once != "" {
+		annotations[onceAnnotation] = u.Once
+	}
 	ch.Metadata.Annotations = annotations
 	return ch, nil
 }

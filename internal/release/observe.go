@@ -76,6 +76,7 @@ type Installed struct {
 	Deployed  int       // the last revision that was rolled out whole, 0 when there is none
 	Manifest  string    // of the deployed revision, else of the last one
 	DependsOn []string  // services, as the last revision says
+	Once      string    // Unit.Once of the last revision
 
 	namespace string
 	app       string
@@ -186,7 +187,7 @@ func installed(revisions []*helmrelease.Release, project string) map[string]Inst
 		in.Revision, in.Status, in.Digest = rel.Version, rel.Info.Status.String(), notes[digestAnnotation]
 		in.namespace, in.Deploy = rel.Namespace, deployOf(rel)
 		in.Updated, in.app = rel.Info.LastDeployed, rel.Chart.Metadata.AppVersion
-		in.DependsOn = strings.Fields(notes[afterAnnotation])
+		in.DependsOn, in.Once = strings.Fields(notes[afterAnnotation]), notes[onceAnnotation]
 		in.kept += rel.Manifest + "\n" + notes[requiresAnnotation] + "\n"
 		if rel.Info.Status == helmstatus.StatusDeployed || !deployed[key] {
 			in.Manifest = rel.Manifest

@@ -24,6 +24,7 @@ const (
 	serviceAnnotation  = "perch.dev/service"    // the service's name in the Compose file
 	requiresAnnotation = "perch.dev/requires"   // names of config objects and migration Jobs of this revision
 	afterAnnotation    = "perch.dev/depends-on" // services that it depends on, for the order of removal
+	onceAnnotation     = "perch.dev/runs-once"  // Unit.Once
 )
 
 // defaultHistory is how many revisions of a release are kept.
@@ -53,7 +54,8 @@ type Unit struct {
 	Migrations []*batchv1.Job   // run to completion, in order, before the rollout; the name holds the content's hash
 	Objects    []runtime.Object // what the chart holds, to compare with and to wait for
 	DependsOn  []Dependency
-	TakeBack   bool // a rollout that fails is rolled back to the deployed revision (update_config.failure_action: rollback)
+	Once       string // not "": it was seen to end, and this names the program that did. It is remembered with the release
+	TakeBack   bool   // a rollout that fails is rolled back to the deployed revision (update_config.failure_action: rollback)
 }
 
 // Wanted is a project as it should be.
@@ -83,6 +85,8 @@ type Release struct {
 	Revision   int       `json:"revision"`
 	Deploy     int       `json:"deploy"` // number of the deploy that made the revision, 0 when none of Perch did
 	Status     string    `json:"status"` // as Helm has it: deployed, failed, …
+	Serves     bool      `json:"-"`      // a revision of it was rolled out whole
+	Once       string    `json:"-"`      // Unit.Once of the last revision
 	AppVersion string    `json:"app_version"`
 	Updated    time.Time `json:"updated"`
 }

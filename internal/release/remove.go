@@ -275,6 +275,7 @@ func List(ctx context.Context, c *kube.Client, namespace string) ([]Release, err
 		releases = append(releases, Release{
 			Name: in.Name, Namespace: in.namespace, Project: in.Project, Service: in.Service, Revision: in.Revision,
 			Deploy: in.Deploy, Status: in.Status, AppVersion: in.app, Updated: in.Updated,
+			Serves: in.Deployed > 0, Once: in.Once,
 		})
 	}
 	sort.Slice(releases, func(i, j int) bool {

@@ -60,6 +60,9 @@ func MakePlan(ctx context.Context, o Options) (Plan, error) {
 	p := Plan{
 		Project: project.Name, Namespace: namespaceOf(o, project), Context: o.Kube.Context, Warnings: project.Warnings, Images: []PlannedImage{},
 	}
+	if project, err = o.recallDry(ctx, project); err != nil {
+		return p, err
+	}
 	images, err := foresee(ctx, o, project)
 	if err != nil {
 		return p, err

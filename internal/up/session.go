@@ -78,10 +78,36 @@ func (s *Session) result() Result {
 }
 
 func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (err error) {
-	o, project := s.options, s.project
-	if s.client, s.images, err = prepare(ctx, o, project, deployed(project), r); err != nil {
+	if s.client, s.images, err = prepare(ctx, s.options, s.project, deployed(s.project), r); err != nil {
 		return err
 	}
+	if s.project, err = s.options.recall(ctx, s.client, s.project); err != nil {
+		return err
+	}
+	for {
+		failed := s.bring(ctx, result, r)
+		ended := s.learn(ctx, failed, r)
+		if len(ended) == 0 && failed != nil {
+			return failed
+		}
+		if len(ended) == 0 {
+			break
+		}
+		if s.project, err = s.options.remember(s.project, ended); err != nil {
+			return err
+		}
+	}
+	// What was asked for once is done.
+	s.options.Build, s.options.Pull, s.options.ForceRecreate, s.options.RemoveOrphans = false, false, false, false
+	if result.Revisions, result.Deploy, err = revisions(ctx, s.client, result.Namespace); err != nil {
+		return err
+	}
+	return tooMany(result.Proof, s.options.MaxFailures)
+}
+
+// bring deploys the project as it is known now, with its images.
+func (s *Session) bring(ctx context.Context, result *Result, r progress.Reporter) error {
+	o, project := s.options, s.project
 	rendered, err := render.Objects(project, imagesOf(s.images), target(o, project))
 	if err != nil {
 		return err
@@ -93,23 +119,18 @@ func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (
 	if err != nil {
 		return err
 	}
-	result.Changed = plan.Changes()
-	result.Proof, err = prove(ctx, o, plan, rendered.Units, r, func(r progress.Reporter) error {
+	result.Changed = result.Changed || plan.Changes()
+	proven, err := prove(ctx, o, plan, rendered.Units, r, func(r progress.Reporter) error {
 		err := release.Execute(ctx, s.client, plan, r, s.executing(ctx, plan.Changes()))
 		if err == nil {
 			result.URLs, err = awaitPublished(ctx, o, rendered)
 		}
 		return err
 	})
-	if err != nil {
-		return err
+	if proven != nil {
+		result.Proof = proven
 	}
-	// What was asked for once is done.
-	s.options.Build, s.options.Pull, s.options.ForceRecreate, s.options.RemoveOrphans = false, false, false, false
-	if result.Revisions, result.Deploy, err = revisions(ctx, s.client, result.Namespace); err != nil {
-		return err
-	}
-	return tooMany(result.Proof, o.MaxFailures)
+	return err
 }
 
 // Attach takes the project as it is in the cluster, which must run. Nothing is built or deployed.
@@ -118,6 +139,9 @@ func (s *Session) Attach(ctx context.Context) (Result, error) {
 	err := needRunning(ctx, s.options)
 	if err == nil {
 		s.client, err = kube.Load(s.options.Kube)
+	}
+	if err == nil {
+		s.project, err = s.options.recall(ctx, s.client, s.project)
 	}
 	if err == nil {
 		s.images, err = foresee(ctx, s.options, s.project)

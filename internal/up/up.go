@@ -39,6 +39,8 @@ type Options struct {
 	NoProof       bool           // send no requests to services while they roll
 	MaxFailures   *int           // how many of those requests may fail; nil: they are told only
 	Verbose       bool           // every line that a build prints
+
+	once map[string]string // services that were seen to end, with the program that did
 }
 
 // Result is what Up did.
