@@ -312,3 +312,48 @@ func TestDisplay(t *testing.T) {
 		})
 	}
 }
+
+// TestFailureIsWhole has failures that do not fit their columns: no word and no name of them is cut or torn.
+func TestFailureIsWhole(t *testing.T) {
+	t.Parallel()
+	sc := &screen{width: 60, height: 24}
+	p := newTTY(Options{Out: sc, Size: func() (int, int) { return 60, 24 }})
+	fail := func(id, text string) {
+		p.event(progress.Event{ID: id, Status: progress.Working, Time: start()})
+		p.event(progress.Event{ID: id, Status: progress.Failed, Text: text, Time: start().Add(time.Second)})
+	}
+	fail("image api", `image "registry.example.com/team/with-a-long-name:1.2.3" is not in the node and no registry answers`)
+	fail("service reports-and-statistics-aggregator", "crashes")
+	fail("service web", "two\nlines")
+	p.close(start())
+	want := `x image api: image
+    "registry.example.com/team/with-a-long-name:1.2.3" is
+    not in the node and no registry answers 1.0s
+x service reports-and-statistics-aggregator: crashes 1.0s
+x service web          two lines                       1.0s
+`
+	if diff := cmp.Diff(want, sc.text()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestFitMiddle(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		in    string
+		limit int
+		want  string
+	}{
+		{"service web", 11, "service web"},
+		{"service worker-mail", 14, "service w…mail"},
+		{"service worker-news", 14, "service w…news"},
+		{"日本語日本語", 9, "日本語…語"},
+		{"service web", 2, "s…"},
+		{"service web", 1, "…"},
+		{"service web", 0, ""},
+	} {
+		if got := fitMiddle(c.in, c.limit); got != c.want {
+			t.Errorf("fitMiddle(%q, %d) = %q, want %q", c.in, c.limit, got, c.want)
+		}
+	}
+}

@@ -30,6 +30,8 @@ func clean(s string) string {
 		switch {
 		case r == '\t':
 			b.WriteString("    ")
+		case r == '\n': // as in an error that was joined from several
+			b.WriteString(" ")
 		case !unicode.IsControl(r):
 			b.WriteString(s[i : i+n])
 		}
@@ -108,6 +110,20 @@ func fit(s string, limit int) string {
 		n += c
 	}
 	return s
+}
+
+// fitMiddle cuts s to at most limit columns, and keeps its end: names that begin alike, as those of a family of services or of
+// pods, differ there.
+func fitMiddle(s string, limit int) string {
+	if limit <= 0 || cells(s) <= limit {
+		return fit(s, limit)
+	}
+	runes := []rune(s)
+	end, n := len(runes), 0
+	for ; n+runeCells(runes[end-1]) <= limit/3; end-- {
+		n += runeCells(runes[end-1])
+	}
+	return fit(s, limit-n) + string(runes[end:])
 }
 
 // wrap breaks s into lines of at most limit columns, between words. A word that is longer, as a path or an address that is to

@@ -68,7 +68,7 @@ func (p *ttyPainter) event(e progress.Event) {
 	p.idWidth = min(maxIDWidth, max(p.idWidth, cells(p.name(t))+2*p.depth(t)))
 	switch e.Status {
 	case progress.Warned:
-		p.staying = append(p.staying, p.paint(styleYellow, "!")+" "+clean(e.ID)+": "+clean(e.Text))
+		p.staying = append(p.staying, p.hanging(styleYellow, "!", clean(e.ID)+": "+clean(e.Text))...)
 	case progress.Failed:
 		p.staying = append(p.staying, p.failure(t, e.Time)...)
 	case progress.Done, progress.Same:
@@ -205,7 +205,7 @@ func (p *ttyPainter) depth(t *thing) int {
 	return n
 }
 
-// line is the line of t: marker, name, text, time. A live line fits the width; of a failure nothing is cut.
+// line is the line of t: marker, name, text, time. It fits the width.
 func (p *ttyPainter) line(t *thing, now time.Time, depth int) string {
 	width, _ := p.usable()
 	width = min(width-1, widest) // a full line would wrap
@@ -215,10 +215,10 @@ func (p *ttyPainter) line(t *thing, now time.Time, depth int) string {
 	room := width - 2*depth - markerWidth - idWidth - 2 - 2 - timeWidth
 	text, textStyle := p.text(t)
 	head := strings.Repeat("  ", depth) + p.paint(style, marker) + " "
-	if t.status == progress.Failed && cells(text) > room || room < 10 && t.active() {
+	if room < 10 && t.active() {
 		return p.tight(t, head, text, took, width)
 	}
-	head += pad(fit(p.name(t), idWidth), idWidth) + "  "
+	head += pad(fitMiddle(p.name(t), idWidth), idWidth) + "  "
 	text = fit(text, room)
 	if took == "" {
 		return head + p.paint(textStyle, text)
@@ -227,27 +227,46 @@ func (p *ttyPainter) line(t *thing, now time.Time, depth int) string {
 	return head + p.paint(textStyle, text) + gap + p.paint(styleDim, took)
 }
 
-// failure are the lines of a t that failed. A text too long for its column goes on below it, word by word, where there is
-// room for that.
+// failure are the lines of a t that failed, of which nothing is cut. A text too long for its column goes on below it, word by
+// word. Where a word is too long for the column, as an address, or the name for its own, all goes on below the name.
 //
 //	x service web       container web crashes: it exited with           1.2s
 //	                    code 1 (restarts: 2)
+//	x image api: image "registry.example.com/…" is not in the node and no
+//	    registry answers 0.1s
 func (p *ttyPainter) failure(t *thing, now time.Time) []string {
 	width, _ := p.usable()
 	width = min(width-1, widest)
 	idWidth := min(p.idWidth, width/3)
 	room := width - markerWidth - idWidth - 2 - 2 - timeWidth
 	text, style := p.text(t)
-	if cells(text) <= room || room < narrowest || cells(p.name(t)) > idWidth {
+	named := cells(p.name(t)) <= idWidth
+	if named && cells(text) <= room {
 		return []string{p.line(t, now, 0)}
 	}
 	parts := wrap(text, room)
+	if !named || room < narrowest || slices.ContainsFunc(parts, func(part string) bool { return cells(part) > room }) {
+		marker, style := p.marker(t, now)
+		return p.hanging(style, marker, p.name(t)+": "+text+prefixed(" ", p.took(t, now)))
+	}
 	whole := *t
 	whole.text = parts[0]
 	lines := []string{p.line(&whole, now, 0)}
 	for _, part := range parts[1:] {
 		lines = append(lines, strings.Repeat(" ", markerWidth+idWidth+2)+p.paint(style, part))
 	}
+	return lines
+}
+
+// hanging are the lines of what has no columns, broken between words: all but the first stand below its text.
+func (p *ttyPainter) hanging(style, marker, text string) []string {
+	const indent = "    "
+	width, _ := p.usable()
+	lines := wrap(text, min(width-1, widest)-len(indent))
+	for i := range lines[1:] {
+		lines[i+1] = indent + lines[i+1]
+	}
+	lines[0] = p.paint(style, marker) + " " + lines[0]
 	return lines
 }
 
@@ -263,17 +282,10 @@ func (p *ttyPainter) took(t *thing, now time.Time) string {
 	}
 }
 
-// tight is a line without columns: for a failure too long for them, which is never cut, and for narrow terminals.
+// tight is a live line without columns, for narrow terminals.
 func (p *ttyPainter) tight(t *thing, head, text, took string, width int) string {
-	line := p.name(t)
-	if text != "" {
-		line += ": " + text
-	}
-	line += prefixed(" ", took)
-	if t.active() {
-		line = fit(line, width-cells(unstyled(head)))
-	}
-	return head + line
+	line := p.name(t) + prefixed(": ", text) + prefixed(" ", took)
+	return head + fit(line, width-cells(unstyled(head)))
 }
 
 func prefixed(prefix, s string) string {
