@@ -357,3 +357,20 @@ func TestFitMiddle(t *testing.T) {
 		}
 	}
 }
+
+// TestAligned has names that get longer: the lines that stay are one table all the same.
+func TestAligned(t *testing.T) {
+	t.Parallel()
+	sc := &screen{width: 120, height: 24}
+	p := newTTY(Options{Out: sc, Size: func() (int, int) { return 120, 24 }})
+	for _, id := range []string{"cluster", "service web", "service billing-and-statistics"} {
+		p.event(progress.Event{ID: id, Status: progress.Same, Time: start()})
+		p.flush(start())
+	}
+	p.close(start())
+	for _, line := range strings.Split(strings.TrimSpace(sc.text()), "\n") {
+		if got, want := strings.Index(line, "unchanged"), strings.Index(sc.text(), "unchanged"); got != want {
+			t.Errorf("text at %d of %q, want %d as in the line above", got, line, want)
+		}
+	}
+}

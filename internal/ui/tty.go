@@ -29,9 +29,8 @@ const (
 const (
 	widest      = 120
 	narrowest   = 30 // of a column in which a text is wrapped
-	minIDWidth  = 24
-	maxIDWidth  = 40
-	timeWidth   = 6 // 12m34s
+	idWidth     = 40 // of the names' column, at most a third of the line
+	timeWidth   = 6  // 12m34s
 	markerWidth = 2
 )
 
@@ -50,7 +49,6 @@ type ttyPainter struct {
 	live    []int    // columns of each live line on the screen
 	hidden  bool     // the cursor is
 	ended   bool     // no more is coming: what still goes on was broken off
-	idWidth int      // columns of the names; it only grows, so that lines stay aligned
 }
 
 var _ painter = (*ttyPainter)(nil)
@@ -60,12 +58,11 @@ func newTTY(o Options) *ttyPainter {
 	if size == nil {
 		size = func() (int, int) { return 80, 24 }
 	}
-	return &ttyPainter{out: o.Out, color: o.Color, size: size, things: things{}, idWidth: minIDWidth}
+	return &ttyPainter{out: o.Out, color: o.Color, size: size, things: things{}}
 }
 
 func (p *ttyPainter) event(e progress.Event) {
 	t := p.things.take(e, clean(e.Text))
-	p.idWidth = min(maxIDWidth, max(p.idWidth, cells(p.name(t))+2*p.depth(t)))
 	switch e.Status {
 	case progress.Warned:
 		p.staying = append(p.staying, p.hanging(styleYellow, "!", clean(e.ID)+": "+clean(e.Text))...)
@@ -197,28 +194,27 @@ func (p *ttyPainter) name(t *thing) string {
 	return clean(id)
 }
 
-func (p *ttyPainter) depth(t *thing) int {
-	n := 0
-	for above := p.things.above(t); above != nil && n < 4; above = p.things.above(above) {
-		n++
-	}
-	return n
+// columns are those of a line's names and texts. They follow from the width alone, not from the names so far: lines that stay
+// would not be aligned with later ones.
+func (p *ttyPainter) columns() (line, name, text int) {
+	width, _ := p.usable()
+	line = min(width-1, widest) // a full line would wrap
+	name = min(idWidth, line/3)
+	return line, name, line - markerWidth - name - 2 - 2 - timeWidth
 }
 
 // line is the line of t: marker, name, text, time. It fits the width.
 func (p *ttyPainter) line(t *thing, now time.Time, depth int) string {
-	width, _ := p.usable()
-	width = min(width-1, widest) // a full line would wrap
+	width, nameWidth, room := p.columns()
+	nameWidth -= 2 * depth
 	marker, style := p.marker(t, now)
 	took := p.took(t, now)
-	idWidth := min(p.idWidth, width/3) - 2*depth
-	room := width - 2*depth - markerWidth - idWidth - 2 - 2 - timeWidth
 	text, textStyle := p.text(t)
 	head := strings.Repeat("  ", depth) + p.paint(style, marker) + " "
 	if room < 10 && t.active() {
 		return p.tight(t, head, text, took, width)
 	}
-	head += pad(fitMiddle(p.name(t), idWidth), idWidth) + "  "
+	head += pad(fitMiddle(p.name(t), nameWidth), nameWidth) + "  "
 	text = fit(text, room)
 	if took == "" {
 		return head + p.paint(textStyle, text)
@@ -235,12 +231,9 @@ func (p *ttyPainter) line(t *thing, now time.Time, depth int) string {
 //	x image api: image "registry.example.com/…" is not in the node and no
 //	    registry answers 0.1s
 func (p *ttyPainter) failure(t *thing, now time.Time) []string {
-	width, _ := p.usable()
-	width = min(width-1, widest)
-	idWidth := min(p.idWidth, width/3)
-	room := width - markerWidth - idWidth - 2 - 2 - timeWidth
+	_, nameWidth, room := p.columns()
 	text, style := p.text(t)
-	named := cells(p.name(t)) <= idWidth
+	named := cells(p.name(t)) <= nameWidth
 	if named && cells(text) <= room {
 		return []string{p.line(t, now, 0)}
 	}
@@ -253,7 +246,7 @@ func (p *ttyPainter) failure(t *thing, now time.Time) []string {
 	whole.text = parts[0]
 	lines := []string{p.line(&whole, now, 0)}
 	for _, part := range parts[1:] {
-		lines = append(lines, strings.Repeat(" ", markerWidth+idWidth+2)+p.paint(style, part))
+		lines = append(lines, strings.Repeat(" ", markerWidth+nameWidth+2)+p.paint(style, part))
 	}
 	return lines
 }
@@ -261,8 +254,8 @@ func (p *ttyPainter) failure(t *thing, now time.Time) []string {
 // hanging are the lines of what has no columns, broken between words: all but the first stand below its text.
 func (p *ttyPainter) hanging(style, marker, text string) []string {
 	const indent = "    "
-	width, _ := p.usable()
-	lines := wrap(text, min(width-1, widest)-len(indent))
+	width, _, _ := p.columns()
+	lines := wrap(text, width-len(indent))
 	for i := range lines[1:] {
 		lines[i+1] = indent + lines[i+1]
 	}
