@@ -302,8 +302,8 @@ func TestWaitReadyTellsTheCrash(t *testing.T) {
 	if f.Hint != "perch logs web" {
 		t.Errorf("hint %q", f.Hint)
 	}
-	if len(f.Output) != outputLines || f.Output[0] != "line 5" || f.Output[outputLines-1] != "line 24" {
-		t.Errorf("output %q, want the last %d lines", f.Output, outputLines)
+	if len(f.Output) != 25 || f.Output[0] != "line 0" || f.Output[24] != "line 24" {
+		t.Errorf("output %q, want all 25 lines", f.Output)
 	}
 }
 

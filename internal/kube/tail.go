@@ -207,7 +207,7 @@ func (c *Client) lastLines(ctx context.Context, namespace, pod, container string
 		return nil
 	}
 	defer body.Close()
-	data, err := io.ReadAll(io.LimitReader(body, 256<<10))
+	data, err := io.ReadAll(io.LimitReader(body, 1<<20))
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +22,10 @@ import (
 
 // outputLines is how many of the last log lines an error carries.
 const outputLines = 20
+
+// crashLines is how many of them the error of a crash carries: the log of a start as a whole, as a rule, since nothing else
+// has shown it.
+const crashLines = 200
 
 // scaleUpPatience is how long a pod may stay unscheduled once a cluster autoscaler adds a node for it.
 const scaleUpPatience = 10 * time.Minute
@@ -329,8 +332,15 @@ func (w *wait) fail(ctx context.Context, t trouble) error {
 	}
 	e := &RolloutError{Workload: w.title, Service: w.service, Pod: t.pod, Cause: t.cause, Text: t.text, Event: t.event}
 	f := &fault.Error{Kind: fault.Rollout, Err: e, Hint: w.hintFor(t)}
-	if t.container != "" && slices.Contains([]Cause{CauseCrash, CauseEnded, CauseMemory, CauseJob}, t.cause) {
+	if t.container == "" {
+		return f
+	}
+	switch t.cause {
+	case CauseCrash, CauseEnded, CauseMemory:
+		f.Output = w.client.lastLines(lctx, w.namespace, t.pod, t.container, t.previous, crashLines)
+	case CauseJob: // its lines have been told as they came
 		f.Output = w.client.lastLines(lctx, w.namespace, t.pod, t.container, t.previous, outputLines)
+	default:
 	}
 	return f
 }
