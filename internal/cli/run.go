@@ -95,6 +95,9 @@ func (a *app) command(c *cobra.Command, run func(ctx context.Context, args []str
 // result prints what a command answers.
 func (a *app) result(r ui.Result) error {
 	a.closeProgress()
+	if isTerminal(a.env.Out) {
+		r.Width, _ = terminalSize(a.env.Out)
+	}
 	return r.Write(a.env.Out, a.globals.output)
 }
 

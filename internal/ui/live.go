@@ -20,11 +20,12 @@ type Live struct {
 
 // Draw puts the table in the place of the one before. It is cut to the terminal, so that no line of it wraps or scrolls away.
 func (l *Live) Draw(r Result) error {
+	width, height := l.Size()
+	r.Width = width - 1
 	var table bytes.Buffer
 	if err := r.table(&table); err != nil {
 		return err
 	}
-	width, height := l.Size()
 	lines := strings.Split(strings.TrimRight(table.String(), "\n"), "\n")
 	if len(lines) > height-1 {
 		lines = lines[:max(height-1, 1)]

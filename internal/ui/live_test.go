@@ -27,7 +27,7 @@ func TestLive(t *testing.T) {
 		}
 	}
 	want := "A       B\x1b[K\none     x\x1b[K\ntwo     x\x1b[K\n\x1b[J" +
-		"\x1b[3AA         …\x1b[K\na very lon…\x1b[K\n\x1b[J"
+		"\x1b[3AA         B\x1b[K\na ver…ow  x\x1b[K\n\x1b[J"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

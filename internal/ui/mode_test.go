@@ -89,3 +89,35 @@ func TestTable(t *testing.T) {
 		t.Errorf("empty table: %q, %v", b.String(), err)
 	}
 }
+
+// TestTableFits has a table that is wider than the terminal: it closes up, then its widest cells are cut, and its lines are not.
+func TestTableFits(t *testing.T) {
+	t.Parallel()
+	r := Result{
+		Header: []string{"SERVICE", "POD", "STATE", "AGE", "PORTS"},
+		Rows: [][]string{
+			{"web", "web-659c54bf75-5xtl2", "Running", "30s", ""},
+			{"reports-and-statistics", "reports-and-statistics-69bc4fd7-rndzl", "Running", "2m", ""},
+		},
+	}
+	for width, want := range map[int]string{
+		75: "SERVICE                 POD                                    STATE    AGE\n" +
+			"web                     web-659c54bf75-5xtl2                   Running  30s\n" +
+			"reports-and-statistics  reports-and-statistics-69bc4fd7-rndzl  Running  2m\n",
+		60: "SERVICE                 POD                     STATE    AGE\n" +
+			"web                     web-659c54bf75-5xtl2    Running  30s\n" +
+			"reports-and-statistics  reports-and-st…7-rndzl  Running  2m\n",
+		20: "SERVICE                 POD                                    STATE    AGE\n" +
+			"web                     web-659c54bf75-5xtl2                   Running  30s\n" +
+			"reports-and-statistics  reports-and-statistics-69bc4fd7-rndzl  Running  2m\n",
+	} {
+		r.Width = width
+		var b bytes.Buffer
+		if err := r.Write(&b, FormatTable); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, b.String()); diff != "" {
+			t.Errorf("at %d -want +got:\n%s", width, diff)
+		}
+	}
+}

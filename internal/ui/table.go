@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -16,6 +17,7 @@ type Result struct {
 	Names  []string   // for FormatName, one a line
 	Value  any        // for JSON and YAML; its json tags are the documented names
 	Empty  string     // a line for people when there are no rows
+	Width  int        // columns of the terminal that the table goes to; 0: it is none, and nothing is cut
 }
 
 // Write prints r in format f.
@@ -53,22 +55,74 @@ func (r Result) table(w io.Writer) error {
 		_, err := fmt.Fprintln(w, r.Empty)
 		return err
 	}
-	lines := append([][]string{r.Header}, r.Rows...)
-	widths := make([]int, len(r.Header))
-	for _, line := range lines {
-		for i, cell := range line {
-			widths[i] = max(widths[i], cells(clean(cell)))
-		}
+	lines, gap := append([][]string{r.Header}, r.Rows...), 3
+	widths := widthsOf(lines)
+	if over(widths, gap, r.Width) > 0 {
+		lines, gap = filled(lines), 2
+		widths = narrow(widthsOf(lines), gap, r.Width)
 	}
 	for _, line := range lines {
 		var b strings.Builder
 		for i, cell := range line {
-			b.WriteString(pad(clean(cell), widths[i]))
-			b.WriteString("   ")
+			b.WriteString(pad(fitMiddle(clean(cell), widths[i]), widths[i]+gap))
 		}
 		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func widthsOf(lines [][]string) []int {
+	widths := make([]int, len(lines[0]))
+	for _, line := range lines {
+		for i, cell := range line {
+			widths[i] = max(widths[i], cells(clean(cell)))
+		}
+	}
+	return widths
+}
+
+// over is by how many columns a table is wider than a terminal.
+func over(widths []int, gap, terminal int) int {
+	if terminal <= 0 {
+		return 0
+	}
+	n := gap*(len(widths)-1) - terminal
+	for _, w := range widths {
+		n += w
+	}
+	return n
+}
+
+// filled are the lines without those columns that are empty but for their header.
+func filled(lines [][]string) [][]string {
+	kept := make([][]string, len(lines))
+	for i := range lines[0] {
+		if !slices.ContainsFunc(lines[1:], func(line []string) bool { return line[i] != "" }) {
+			continue
+		}
+		for n, line := range lines {
+			kept[n] = append(kept[n], line[i])
+		}
+	}
+	return kept
+}
+
+// narrow takes from the widest columns what is too wide for a terminal: wrapped lines are no table. A column of some letters
+// tells nothing, though: where that would be needed, nothing is cut and the lines wrap.
+func narrow(widths []int, gap, terminal int) []int {
+	const least = 8
+	room := 0
+	for _, w := range widths {
+		room += max(0, w-least)
+	}
+	left := over(widths, gap, terminal)
+	if left > room {
+		return widths
+	}
+	for ; left > 0; left-- {
+		widths[slices.Index(widths, slices.Max(widths))]--
+	}
+	return widths
 }
