@@ -131,14 +131,15 @@ func (a *app) printText(f failure) {
 		}
 	}
 	const red, cyan = "\x1b[1;31m", "\x1b[36m"
+	const room = len("error: ")
 	for _, p := range f.Problems {
-		word(red, "error:", p.text)
+		word(red, "error:", a.folded(p.text, room))
 		if p.Hint != "" {
 			word(cyan, "hint:", p.Hint)
 		}
 	}
 	if len(f.Problems) == 0 {
-		word(red, "error:", f.Message)
+		word(red, "error:", a.folded(f.Message, room)) // a hint is not folded: it has commands to be copied
 	}
 	if len(f.Output) > 0 && !a.showed(f.Output[len(f.Output)-1]) {
 		for _, line := range f.Output {

@@ -95,7 +95,17 @@ func (a *app) note(format string, args ...any) {
 	if mode := a.globals.mode(); mode == ui.Quiet || mode == ui.JSON {
 		return
 	}
-	_, _ = fmt.Fprintf(a.env.Err, format+"\n", args...)
+	_, _ = fmt.Fprintln(a.env.Err, a.folded(fmt.Sprintf(format, args...), 0))
+}
+
+// folded is a text for people, as it goes to stderr after a word of some columns: a terminal tears lines that are too long for
+// it within words.
+func (a *app) folded(text string, after int) string {
+	if !isTerminal(a.env.Err) {
+		return text
+	}
+	width, _ := terminalSize(a.env.Err)
+	return ui.Fold(text, width-after)
 }
 
 // confirm asks before data is destroyed. what says what would be. Without a terminal to ask on, --yes must be there.

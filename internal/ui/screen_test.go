@@ -374,3 +374,17 @@ func TestAligned(t *testing.T) {
 		}
 	}
 }
+
+func TestFold(t *testing.T) {
+	t.Parallel()
+	text := "\nup: context perch, revisions of 20 services, 35.9s\nnext:  perch ps"
+	want := "\nup: context perch, revisions of 20\n  services, 35.9s\nnext:  perch ps"
+	if diff := cmp.Diff(want, Fold(text, 40)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	for _, columns := range []int{0, 50} {
+		if got := Fold(text, columns); got != text {
+			t.Errorf("at %d it became %q", columns, got)
+		}
+	}
+}

@@ -145,6 +145,21 @@ func wrap(s string, limit int) []string {
 	return append(lines, line)
 }
 
+// Fold breaks lines that are wider than a terminal between words; what goes on stands below, indented. A terminal that does not
+// know its width, or has next to none, wraps by itself.
+func Fold(text string, columns int) string {
+	if columns < narrowest {
+		return text
+	}
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if cells(line) > columns {
+			lines[i] = strings.Join(wrap(line, columns-len("  ")), "\n  ")
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
 // pad fills s with spaces to columns.
 func pad(s string, columns int) string {
 	return s + strings.Repeat(" ", max(0, columns-cells(s)))
