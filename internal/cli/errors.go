@@ -143,7 +143,7 @@ func (a *app) printText(f failure) {
 	}
 	if len(f.Output) > 0 && !a.showed(f.Output[len(f.Output)-1]) {
 		for _, line := range f.Output {
-			fmt.Fprintf(&b, "    %s\n", line)
+			fmt.Fprintf(&b, "    %s\n", ui.Clean(line))
 		}
 	}
 	if f.Hint != "" {

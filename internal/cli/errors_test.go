@@ -63,6 +63,8 @@ func TestErrors(t *testing.T) {
 		{"plain", errors.New("no such thing"), "", false, 1, "error: no such thing\n"},
 		{"with output and hint", build, "", false, 10,
 			"error: image web: exit code 2\n    main.go:3: undefined: x\n    exit status 1\nhint: look at Dockerfile:7\n"},
+		{"output that moves the cursor", &fault.Error{Err: errors.New("x"), Output: []string{"10%\r\x1b[2J\x1b[31mred"}}, "", false, 1,
+			"error: x\n    red\n"},
 		{"several lines", errors.New("first\nsecond"), "", false, 1, "error: first\n  second\n"},
 		{"side by side", errors.Join(fault.New(fault.Rollout, "perch logs web", "service web: x"), fault.New(fault.Migration, "", "service api: y")),
 			"", false, 13, "error: service web: x\nhint: perch logs web\nerror: service api: y\n"},
