@@ -121,7 +121,8 @@ func (a *app) logPrinter(noPrefix bool) func(pod, container, text string) {
 	return p.print
 }
 
-// logPrefix writes lines after the name of their pod: "web-x7k2p | text". Names are filled to the widest so far.
+// logPrefix writes lines after the name of their pod: "web-x7k2p | text". Names are filled to the widest so far, but for those
+// that would push all others' lines out of sight.
 type logPrefix struct {
 	out   io.Writer
 	color bool
@@ -129,8 +130,11 @@ type logPrefix struct {
 }
 
 func (p *logPrefix) print(pod, container, text string) {
+	const widest = 32
 	name := podName(pod, container)
-	p.width = max(p.width, len(name))
+	if len(name) <= widest {
+		p.width = max(p.width, len(name))
+	}
 	head := fmt.Sprintf("%-*s | ", p.width, name)
 	if p.color {
 		colors := []int{36, 33, 32, 35, 34, 96, 93, 92, 95, 94}
