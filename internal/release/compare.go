@@ -88,6 +88,9 @@ type ends struct{ started, ready string }
 // firstInstall is the cause of a service that was never here.
 const firstInstall = "first install"
 
+// adoption is the cause of a service whose objects were applied by hand, as `perch config` prints them.
+const adoption = "its objects are there without a release: they are taken over"
+
 type planner struct {
 	wanted   Wanted
 	observed Observed
@@ -297,6 +300,8 @@ func (p *planner) migrations(u *Unit, gate, soft []string) []string {
 func (p *planner) rolloutCause(u *Unit) (cause string, kind Kind, err error) {
 	in, there := p.observed.Releases[u.Release]
 	switch {
+	case !there && p.applied(u):
+		return adoption, Install, nil
 	case !there:
 		return firstInstall, Install, nil
 	case in.Status == "uninstalled" || in.Status == "uninstalling":
@@ -334,6 +339,14 @@ func (p *planner) rolloutCause(u *Unit) (cause string, kind Kind, err error) {
 		return "asked to be recreated", Upgrade, nil
 	}
 	return "", Unchanged, nil
+}
+
+// applied tells whether an object of the service was applied without a release.
+func (p *planner) applied(u *Unit) bool {
+	return slices.ContainsFunc(u.Objects, func(o runtime.Object) bool {
+		ref, err := refOf(o)
+		return err == nil && p.observed.Workloads[ref].Applied
+	})
 }
 
 // lost says why an object that the release should have must be made again: it is not there, or it is a Job that

@@ -51,6 +51,10 @@ func planCases(t *testing.T) []planCase {
 		}},
 		{"last-failed", func(w *Wanted, o *Observed) { status(o, "shop-web", "failed") }},
 		{"interrupted", func(w *Wanted, o *Observed) { status(o, "shop-db", "pending-upgrade") }},
+		{"applied-by-hand", func(w *Wanted, o *Observed) {
+			delete(o.Releases, "shop-web")
+			o.Workloads[Ref{"Deployment", "web"}] = Workload{Ready: 2, Total: 2, Settled: true, Applied: true}
+		}},
 		{"half-removed", func(w *Wanted, o *Observed) { status(o, "shop-db", "uninstalling") }},
 		{"workload-gone", func(w *Wanted, o *Observed) { delete(o.Workloads, Ref{"Deployment", "db"}) }},
 		{"service-gone", func(w *Wanted, o *Observed) {

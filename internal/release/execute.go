@@ -350,7 +350,7 @@ func (e *executor) roll(ctx context.Context, s Step) error {
 		ro.past = "rolled back"
 		go func() { ro.ended <- e.helm.rollback(s.unit.Release, s.revision, s.Cause, w) }()
 	default:
-		go func() { ro.ended <- e.helm.install(s.unit, e.plan.Project, w) }()
+		go func() { ro.ended <- e.helm.install(s.unit, e.plan.Project, s.Cause == adoption, w) }()
 	}
 	select {
 	case <-applied:
@@ -395,7 +395,7 @@ func (e *executor) refused(s Step, err error) error {
 // prepare removes what would keep the action from going through: a pending revision, the rest of a removal, objects that
 // cannot be changed, and pods that a failed attempt left behind.
 func (e *executor) prepare(ctx context.Context, s Step) error {
-	if s.Kind == Install && s.Cause != firstInstall {
+	if s.Kind == Install && s.Cause != firstInstall && s.Cause != adoption {
 		return e.helm.uninstall(s.unit.Release)
 	}
 	if s.clean {

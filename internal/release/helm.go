@@ -151,8 +151,9 @@ func (h *helm) configuration(w waiter) *action.Configuration {
 	return config
 }
 
-// install runs Helm's install; it returns when the waiter got its verdict and the release is recorded.
-func (h *helm) install(u *Unit, project string, w waiter) error {
+// install runs Helm's install; it returns when the waiter got its verdict and the release is recorded. adopt takes objects
+// that are there into the release.
+func (h *helm) install(u *Unit, project string, adopt bool, w waiter) error {
 	ch, err := load(u, project)
 	if err != nil {
 		return err
@@ -160,6 +161,7 @@ func (h *helm) install(u *Unit, project string, w waiter) error {
 	a := action.NewInstall(h.configuration(w))
 	a.ReleaseName, a.Namespace = u.Release, h.namespace
 	a.Replace = true // takes the place of a release that was uninstalled with its history kept
+	a.TakeOwnership, a.ForceConflicts = adopt, adopt
 	a.DisableHooks, a.DisableOpenAPIValidation, a.SkipCRDs = true, true, true
 	a.Timeout, a.WaitStrategy = helmTimeout, helmkube.StatusWatcherStrategy
 	a.Labels = map[string]string{kube.ProjectLabel: h.namespace}

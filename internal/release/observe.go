@@ -94,6 +94,7 @@ type Config struct {
 type Workload struct {
 	Ready, Total int32
 	Settled      bool // its controller has seen the last change
+	Applied      bool // it is the project's, and applied without a release: what `perch config` printed
 }
 
 // String keeps values out of logs and failing tests.
@@ -274,7 +275,7 @@ func listDeployments(ctx context.Context, c *kube.Client, namespace string) (map
 	for i := range list.Items {
 		d := &list.Items[i]
 		settled := d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == d.Status.Replicas
-		found[Ref{"Deployment", d.Name}] = Workload{d.Status.AvailableReplicas, count(d.Spec.Replicas), settled}
+		found[Ref{"Deployment", d.Name}] = Workload{d.Status.AvailableReplicas, count(d.Spec.Replicas), settled, applied(d)}
 	}
 	return found, nil
 }
@@ -288,7 +289,7 @@ func listStatefulSets(ctx context.Context, c *kube.Client, namespace string) (ma
 	for i := range list.Items {
 		s := &list.Items[i]
 		settled := s.Status.ObservedGeneration >= s.Generation && s.Status.UpdatedReplicas == s.Status.Replicas
-		found[Ref{"StatefulSet", s.Name}] = Workload{s.Status.AvailableReplicas, count(s.Spec.Replicas), settled}
+		found[Ref{"StatefulSet", s.Name}] = Workload{s.Status.AvailableReplicas, count(s.Spec.Replicas), settled, applied(s)}
 	}
 	return found, nil
 }
@@ -303,7 +304,7 @@ func listDaemonSets(ctx context.Context, c *kube.Client, namespace string) (map[
 		d := &list.Items[i]
 		st := d.Status
 		settled := st.ObservedGeneration >= d.Generation && st.UpdatedNumberScheduled == st.DesiredNumberScheduled
-		found[Ref{"DaemonSet", d.Name}] = Workload{st.NumberAvailable, st.DesiredNumberScheduled, settled}
+		found[Ref{"DaemonSet", d.Name}] = Workload{st.NumberAvailable, st.DesiredNumberScheduled, settled, applied(d)}
 	}
 	return found, nil
 }
@@ -315,9 +316,15 @@ func listServices(ctx context.Context, c *kube.Client, namespace string) (map[Re
 	}
 	found := make(map[Ref]Workload, len(list.Items))
 	for i := range list.Items {
-		found[Ref{"Service", list.Items[i].Name}] = Workload{Settled: true}
+		found[Ref{"Service", list.Items[i].Name}] = Workload{Settled: true, Applied: applied(&list.Items[i])}
 	}
 	return found, nil
+}
+
+// applied tells whether an object was made from the project's Compose file and belongs to no release.
+func applied(o metav1.Object) bool {
+	const instance, helms = "app.kubernetes.io/instance", "meta.helm.sh/release-name"
+	return o.GetLabels()[instance] == o.GetNamespace() && o.GetAnnotations()[kube.ServiceAnnotation] != "" && o.GetAnnotations()[helms] == ""
 }
 
 func count(n *int32) int32 {

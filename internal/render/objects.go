@@ -172,9 +172,10 @@ func (b *builder) labels(name string) map[string]string {
 	return selector
 }
 
-// selector never changes for the life of a service, or a rollout would orphan its pods.
+// selector never changes for the life of a service, or a rollout would orphan its pods. An instance is a project in its
+// namespace, which is not the project's own when another one is asked for.
 func (b *builder) selector(name string) map[string]string {
-	return map[string]string{labelName: name, labelInstance: b.project.Namespace}
+	return map[string]string{labelName: name, labelInstance: b.target.Namespace}
 }
 
 func (b *builder) meta(name, of string) metav1.ObjectMeta {
@@ -189,7 +190,7 @@ func (b *builder) meta(name, of string) metav1.ObjectMeta {
 // outside is the metadata of an object that belongs to no release.
 func (b *builder) outside(name, of, component string) metav1.ObjectMeta {
 	m := b.meta(name, of)
-	m.Labels[labelProject] = b.project.Namespace
+	m.Labels[labelProject] = b.target.Namespace
 	m.Labels[labelComponent] = component
 	return m
 }
