@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Base images for the demo and the benchmarks.
 #   images.sh build   builds the archives in .cache/images from Debian packages and this machine's Go
-#   images.sh load    sees to it that the running cluster can use them: does nothing when they are in its store or a
-#                     registry has them (IMAGES=pull or auto), else builds and loads them (IMAGES=build or auto)
+#   images.sh load [IMAGE...]   sees to it that the running cluster can use those, or the demo's: does nothing when they
+#                     are in its store or a registry has them (IMAGES=pull or auto), else builds and loads them
+#                     (IMAGES=build or auto)
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -18,6 +19,7 @@ build() { "$go" run -buildvcs=false ./test/images -o .cache/images "$@"; }
 case ${1:-} in
 build) build "${images[@]}" "${others[@]}" ;;
 load)
+	(($# > 1)) && images=("${@:2}")
 	stored=$("$perch" image list -o name)
 	needed=()
 	for image in "${images[@]}"; do

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/perch-k8s/perch/internal/cli"
 	"github.com/perch-k8s/perch/internal/node/roles"
 )
@@ -45,6 +47,8 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "error: path of this program:", err)
 		return 1
 	}
+	// Kubernetes' packages put flags of theirs here as they are linked in, and cobra would offer those with every command.
+	pflag.CommandLine = pflag.NewFlagSet("perch", pflag.ContinueOnError)
 	interrupts := make(chan os.Signal, 2) // two, so that the second is not lost while the first is handled
 	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	return cli.Run(context.Background(), cli.Env{

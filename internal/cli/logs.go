@@ -146,7 +146,10 @@ func (p *logPrefix) print(pod, container, text string) {
 }
 
 // podName is a short name for a container of a pod: the container's, which is the service's, and the last part of the
-// pod's name, which tells the replicas apart.
+// pod's name, which tells the replicas apart. The container of a migration has not the service's name; its pod has both.
 func podName(pod, container string) string {
+	if before, _, found := strings.Cut(pod, "-"+container+"-"); found && strings.HasPrefix(container, "pre-start-") {
+		container = before + "-" + container
+	}
 	return container + "-" + pod[strings.LastIndexByte(pod, '-')+1:]
 }

@@ -28,7 +28,9 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors:    true,
 		SilenceUsage:     true,
 		Args:             cobra.ArbitraryArgs,
+		Version:          builtVersions(a.env.Version).Perch,
 	}
+	root.SetVersionTemplate("perch {{.Version}}\n")
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return unknownCommand(cmd, args[0])

@@ -14,6 +14,9 @@ import (
 // missingObject is what the kubelet, the scheduler and the controllers say of an object that a pod names and nobody made.
 var missingObject = regexp.MustCompile(`(secret|configmap|persistentvolumeclaim) "([^"]+)" not found`)
 
+// nobodyListens is what the kubelet says of a probe whose connection was refused, with the port.
+var nobodyListens = regexp.MustCompile(`probe failed: .*dial tcp \S*:(\d+): connect: connection refused`)
+
 // unschedulable is why no node takes a pod, from the scheduler's message.
 func unschedulable(message string) trouble {
 	t := trouble{key: "schedule", grace: graceSchedule, cause: CauseUnschedulable}
@@ -122,6 +125,15 @@ func (w *wait) hintFor(t trouble) string {
 	default:
 		return w.hint
 	}
+}
+
+// noteHint is what to do about a workload of which nothing is wrong but that it does not become ready.
+func (w *wait) noteHint(note string) string {
+	if m := nobodyListens.FindStringSubmatch(note); m != nil {
+		return fmt.Sprintf("does it listen on port %s, on all addresses and not on 127.0.0.1 alone? If nothing is meant to: "+
+			"healthcheck: {disable: true}; else see %s", m[1], w.hint)
+	}
+	return w.hint
 }
 
 // makeHint is how to make an object that a pod names.

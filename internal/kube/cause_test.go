@@ -75,4 +75,8 @@ func TestHints(t *testing.T) {
 			t.Errorf("%s %q: hint %q, want %q in it", about.cause, about.text, got, want)
 		}
 	}
+	refused := "pod web-1: readiness probe failed: dial tcp 10.42.0.7:8080: connect: connection refused"
+	if got := w.noteHint(refused); !strings.Contains(got, "does it listen on port 8080") {
+		t.Errorf("hint %q", got)
+	}
 }

@@ -359,6 +359,7 @@ func (w *wait) timeout(ctx context.Context, last verdict) error {
 		f.Hint = w.hintFor(t)
 	} else if last.note != "" {
 		text += "; " + last.note
+		f.Hint = w.noteHint(last.note)
 	}
 	f.Err = &RolloutError{Workload: w.title, Service: w.service, Cause: CauseTime, Text: text}
 	lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logPatience)

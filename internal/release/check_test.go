@@ -65,6 +65,7 @@ func TestPlanCheck(t *testing.T) {
 		"another cause": {[]Step{step("a", "three"), before[1]}, `a was because "one", and is because "three"`},
 		"a new step":    {append([]Step{step("c", "x")}, before...), "c is new (x)"},
 		"one less":      {before[:1], "b is not needed any more"},
+		"downtime":      {[]Step{before[0], {ID: "b", Kind: Upgrade, Cause: "two", After: []string{"a"}, Downtime: "a gap"}}, `b has downtime "a gap", and had ""`},
 		"another order": {[]Step{before[0], step("b", "two")}, "b comes in another order"},
 	}
 	for name, tt := range tests {

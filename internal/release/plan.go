@@ -117,7 +117,9 @@ func (p Plan) Check(before []Step) error {
 			return stale("%s is new (%s)", s.ID, s.Cause)
 		case old.Cause != s.Cause:
 			return stale("%s was because %q, and is because %q", s.ID, old.Cause, s.Cause)
-		case !slices.Equal(old.After, s.After) || !slices.Equal(old.Soft, s.Soft) || old.Downtime != s.Downtime:
+		case old.Downtime != s.Downtime:
+			return stale("%s has downtime %q, and had %q", s.ID, s.Downtime, old.Downtime)
+		case !slices.Equal(old.After, s.After) || !slices.Equal(old.Soft, s.Soft):
 			return stale("%s comes in another order", s.ID)
 		}
 	}

@@ -74,7 +74,7 @@ func occupied(ctx context.Context, status node.Status, namespace string, p rende
 func awaitPublished(ctx context.Context, o Options, rendered render.Output) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
-	var urls []string
+	urls := []string{}
 	for _, u := range rendered.Units {
 		for _, p := range u.Published {
 			if err := awaitPort(ctx, o.Node, u.Service, p); err != nil {

@@ -73,7 +73,8 @@ func (s *Session) Up(ctx context.Context, r progress.Reporter) (Result, error) {
 
 func (s *Session) result() Result {
 	return Result{
-		Project: s.project.Name, Namespace: namespaceOf(s.options, s.project), Context: s.options.Kube.Context, Warnings: s.project.Warnings,
+		Project: s.project.Name, Namespace: namespaceOf(s.options, s.project), Context: s.options.Kube.Context, URLs: []string{},
+		Warnings: s.project.Warnings,
 	}
 }
 

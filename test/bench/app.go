@@ -109,7 +109,7 @@ type answers struct {
 // the wanted value of the marker.
 func watch(ctx context.Context, wanted string) (answers, error) {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var seen answers
 	for {

@@ -49,6 +49,7 @@ func (b *bench) all(ctx context.Context) *report {
 		{"one changed line", b.upChanged},
 		{"rollouts under load", b.rollouts},
 		{"idle with the example", func(ctx context.Context, r *report) error { return b.idle(ctx, r, "node with the example") }},
+		{"up unchanged, many services", b.manyUnchanged},
 		{"watch, rebuild", b.watchRebuild},
 		{"watch, sync", b.watchSync},
 		{"docker compose", b.dockerChanged},
@@ -90,7 +91,7 @@ func (b *bench) starts(ctx context.Context, r *report) error {
 
 // prepare loads the base images, builds the example's and leaves nothing running of it.
 func (b *bench) prepare(ctx context.Context, _ *report) error {
-	load := exec.CommandContext(ctx, b.images, "load")
+	load := exec.CommandContext(ctx, b.images, "load", "postgres:15", "golang:1.26", "busybox:1.36")
 	load.Env = append(b.perch.env, "PERCH="+b.perch.path)
 	if out, err := load.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", b.images, err, out)
@@ -142,6 +143,34 @@ func (b *bench) upUnchanged(ctx context.Context, r *report) error {
 			return err
 		}
 		r.seconds("up, nothing changed", took)
+	}
+	return nil
+}
+
+// manyUnchanged measures up of an app of many services where nothing changed.
+func (b *bench) manyUnchanged(ctx context.Context, r *report) (err error) {
+	const services = 20
+	file := "name: bench-many\nservices:\n"
+	for i := range services {
+		file += fmt.Sprintf("  s%d: {image: \"busybox:1.36\", command: [sleep, \"1000000\"], init: true, environment: {N: \"%d\"}, stop_grace_period: 1s}\n", i, i)
+	}
+	p, err := b.beside("many", map[string]string{"compose.yaml": file})
+	if err != nil {
+		return err
+	}
+	if _, err := p.run(ctx, "up", "--detach"); err != nil {
+		return err
+	}
+	defer func() {
+		_, derr := p.run(context.WithoutCancel(ctx), "down", "--yes")
+		err = errors.Join(err, derr)
+	}()
+	for range b.rounds {
+		took, err := p.run(ctx, "up", "--detach")
+		if err != nil {
+			return err
+		}
+		r.seconds(fmt.Sprintf("up, nothing changed, %d services", services), took)
 	}
 	return nil
 }

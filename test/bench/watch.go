@@ -154,17 +154,11 @@ func (b *bench) eachChange(ctx context.Context, r *report, name string, deploy f
 
 // watchSync measures one changed file to its answer, under perch watch.
 func (b *bench) watchSync(ctx context.Context, r *report) (err error) {
-	p := b.perch
-	p.dir = filepath.Join(filepath.Dir(b.app.dir), "site")
-	page := filepath.Join(p.dir, "www", "index.html")
-	if err := os.MkdirAll(filepath.Dir(page), 0o755); err != nil {
+	p, err := b.beside("site", map[string]string{"compose.yaml": siteFile, "www/index.html": "begin"})
+	if err != nil {
 		return err
 	}
-	for path, text := range map[string]string{filepath.Join(p.dir, "compose.yaml"): siteFile, page: "begin"} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
+	page := filepath.Join(p.dir, "www", "index.html")
 	f, err := p.follow(ctx)
 	if err != nil {
 		return err
@@ -189,6 +183,22 @@ func (b *bench) watchSync(ctx context.Context, r *report) (err error) {
 		r.seconds("watch, one synced file: page answers", time.Since(at))
 	}
 	return nil
+}
+
+// beside is perch in a folder of its own beside the example, with these files.
+func (b *bench) beside(name string, files map[string]string) (program, error) {
+	p := b.perch
+	p.dir = filepath.Join(filepath.Dir(b.app.dir), name)
+	for file, text := range files {
+		path := filepath.Join(p.dir, file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return p, err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
 }
 
 // awaitText asks a page until it answers with the text.

@@ -165,6 +165,10 @@ func containerFaults() []fault {
 			says: []string{"not ready in time: 0/1 ready", "probe failed: the database is away", "    nothing to do\n"}, hint: "perch logs web",
 		},
 		{
+			name: "nobody listens on its port", before: good, compose: bad + idle, args: []string{"--timeout", "6s"}, code: 13,
+			says: []string{"not ready in time: 0/1 ready", "connection refused", "    nothing to do\n"}, hint: "listen on port 8080, on all addresses",
+		},
+		{
 			name: "killed by its liveness probe", before: good, compose: bad + idle + `    healthcheck: {test: ["CMD", "false"], interval: 1s}
     x-perch:
       liveness: {exec: ["sh", "-c", "echo the heart stands still; exit 1"], interval: 1s, retries: 1, start_period: 1s}
