@@ -44,7 +44,8 @@ func (m *meter) update(s *buildkit.SolveStatus) {
 	for _, v := range s.Vertexes {
 		st := m.step(v.Digest.String())
 		st.name, st.err, st.ended = v.Name, v.Error, v.Completed != nil
-		if v.Started != nil && !slices.Contains(m.order, st) {
+		// What is fetched from the cache is not a step that runs, though it begins and ends as one.
+		if v.Started != nil && !v.Cached && !slices.Contains(m.order, st) {
 			m.order = append(m.order, st)
 		}
 	}

@@ -27,6 +27,8 @@ func TestMeter(t *testing.T) {
 	log := func(name, text string) *buildkit.VertexLog {
 		return &buildkit.VertexLog{Vertex: digest.FromString(name), Data: []byte(text)}
 	}
+	cached := run("[1/3] RUN of long ago")
+	cached.Cached = true
 	base, step, other := "[1/2] FROM docker.io/library/base:1@sha256:"+strings.Repeat("0", 64), "[2/2] RUN make", "[x] RUN y"
 	var got []string
 	m := newMeter("image web", progress.Func(func(e progress.Event) {
@@ -39,7 +41,7 @@ func TestMeter(t *testing.T) {
 			{Vertex: digest.FromString(base), ID: "layer 2", Current: 1, Total: 10},
 			{Vertex: digest.FromString(base), ID: "extracting"},
 		}},
-		{Vertexes: []*buildkit.Vertex{end(base, "")}},
+		{Vertexes: []*buildkit.Vertex{end(base, ""), cached}},
 		{Vertexes: []*buildkit.Vertex{run(other), run(step)}, Logs: []*buildkit.VertexLog{log(step, "one\ntw")}},
 		{Logs: []*buildkit.VertexLog{log(step, "o\n10%\r20%\r\nlast")}},
 		{Vertexes: []*buildkit.Vertex{end(other, "context canceled"), end(step, "exit code: 1")}},
