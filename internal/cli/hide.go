@@ -15,7 +15,7 @@ import (
 )
 
 // hider replaces sensitive texts wherever they stand in what is printed.
-type hider struct{ *strings.Replacer }
+type hider struct{ texts *strings.Replacer }
 
 func newHider(texts []string) hider {
 	pairs := make([]string, 0, 2*len(texts))
@@ -24,6 +24,9 @@ func newHider(texts []string) hider {
 	}
 	return hider{strings.NewReplacer(pairs...)}
 }
+
+// replace hides the known values, and what has the form of a password.
+func (h hider) replace(text string) string { return compose.HidePasswords(h.texts.Replace(text)) }
 
 // yaml hides in the values of a YAML document.
 func (h hider) yaml(document []byte) ([]byte, error) {
@@ -49,7 +52,7 @@ func (h hider) node(n *yaml.Node) {
 		h.node(child)
 	}
 	if n.Kind == yaml.ScalarNode {
-		n.Value = h.Replace(n.Value)
+		n.Value = h.replace(n.Value)
 	}
 }
 
@@ -72,7 +75,7 @@ func (h hider) json(document []byte) ([]byte, error) {
 func (h hider) tree(v any) any {
 	switch v := v.(type) {
 	case string:
-		return h.Replace(v)
+		return h.replace(v)
 	case []any:
 		for i := range v {
 			v[i] = h.tree(v[i])

@@ -67,8 +67,8 @@ func hideVariables(env types.MappingWithEquals, x ServiceExtension) types.Mappin
 	return shown
 }
 
-// SecretTexts are the values that no output may show wherever they stand, longest first: of sensitive variables, and of
-// secrets: that are one line. A value that stands in the open anyway (a password that is also the name of the user, of a
+// SecretTexts are the values that no output may show wherever they stand, longest first: of sensitive variables, of
+// secrets: that are one line, and of arguments that are a password. A value that stands in the open anyway (a password that is also the name of the user, of a
 // service or of an image) is not among them, nor is one of less than 6 bytes.
 func (p *Project) SecretTexts() []string {
 	secret, open := map[string]bool{}, map[string]bool{}
@@ -86,6 +86,9 @@ func (p *Project) SecretTexts() []string {
 	for name, j := range p.Project.Jobs {
 		open[name] = true
 		openImage(open, j.Image)
+	}
+	for _, text := range p.argumentPasswords() {
+		secret[text] = true
 	}
 	for _, data := range p.SecretData {
 		secret[strings.TrimRight(string(data), "\r\n")] = true

@@ -53,3 +53,43 @@ secrets:
 		t.Error("the project itself was changed")
 	}
 }
+
+// TestPasswordsAreHidden has passwords that are nowhere said to be some: their form gives them away.
+func TestPasswordsAreHidden(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"migrate -database postgres://app:pa:ss@db/x?sslmode=off up":  "migrate -database postgres://app:<hidden>@db/x?sslmode=off up",
+		"https://deadbeefdeadbeefdeadbeef@git.local/x":                "https://<hidden>@git.local/x",
+		"root:secret@tcp(db:3306)/x":                                  "root:<hidden>@tcp(db:3306)/x",
+		"Server=db;User=sa;Password=Pa55-word;Encrypt=no":             "Server=db;User=sa;Password=<hidden>;Encrypt=no",
+		`{"password": "x y", "user": "z"}`:                            `{"password": "<hidden> y", "user": "z"}`,
+		"redis-server --requirepass hunter2 --port 1":                 "redis-server --requirepass <hidden> --port 1",
+		"mysqladmin ping -uroot -phunter2":                            "mysqladmin ping -uroot -p<hidden>",
+		"mysqladmin ping -uroot -p$MYSQL_ROOT_PASSWORD":               "mysqladmin ping -uroot -p$MYSQL_ROOT_PASSWORD",
+		"serve --password-file /run/secrets/x":                        "serve --password-file /run/secrets/x",
+		"admin:$apr1$xyz$0123456789abcdef":                            "admin:<hidden>",
+		"Authorization: Bearer 0123456789abcdef":                      "Authorization: <hidden>",
+		"ghp_0123456789012345678901 and AKIA0123456789ABCDEF":         "<hidden> and <hidden>",
+		"web:8080/path@sha256:0123":                                   "web:8080/path@sha256:0123",
+		"-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----": "<hidden> PRIVATE KEY-----",
+		"postgres://app:<hidden>@db/x":                                "postgres://app:<hidden>@db/x",
+		"nothing of the kind: http://web:8080/a@b":                    "nothing of the kind: http://web:8080/a@b",
+	} {
+		if got := compose.HidePasswords(text); got != want {
+			t.Errorf("%s\n got %s\nwant %s", text, got, want)
+		}
+	}
+	p := load(t, compose.Options{WorkingDir: folder(t, map[string]string{"compose.yaml": `name: shop
+services:
+  cache:
+    image: redis
+    command: redis-server --requirepass marker-1
+    healthcheck: {test: [CMD, redis-cli, --pass, marker-1, ping]}
+  db:
+    image: mysql
+    command: [mysqld, --password, mysql]
+`})})
+	if diff := cmp.Diff([]string{"marker-1"}, p.SecretTexts()); diff != "" {
+		t.Error(diff)
+	}
+}
