@@ -126,6 +126,7 @@ func runValueChecks() map[string]valueCheck {
 		s + "pre_stop.[].command":                    checkWords,
 		s + "develop.watch.[].exec.command":          checkWords,
 		s + "image":                                  checkImage,
+		s + "user":                                   checkUser,
 		s + "cap_add.[]":                             checkCapability,
 		s + "cap_drop.[]":                            checkCapability,
 		s + "extra_hosts.[]":                         checkHost,
@@ -162,6 +163,15 @@ func runValueChecks() map[string]valueCheck {
 		s + "deploy.rollback_config.parallelism":                                              checkCount,
 		s + "deploy.restart_policy.condition":                                                 checkWord("none", "on-failure", "any"),
 	}
+}
+
+var userAndGroup = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$`)
+
+func checkUser(value string) (string, string) {
+	if value != "" && !userAndGroup.MatchString(value) {
+		return fmt.Sprintf("%q is not a user", value), `as in "1000", "1000:1000" or www-data`
+	}
+	return "", ""
 }
 
 func checkPort(value string) (string, string) {
@@ -347,10 +357,10 @@ func checkTimezone(value string) (string, string) {
 }
 
 func checkBytes(value string) (string, string) {
-	if _, err := strconv.ParseInt(value, 10, 64); err == nil {
+	if n, err := strconv.ParseInt(value, 10, 64); err == nil && n >= 0 {
 		return "", ""
 	}
-	if _, err := units.RAMInBytes(value); err != nil {
+	if n, err := units.RAMInBytes(value); err != nil || n < 0 {
 		return fmt.Sprintf("%q is not a size", value), "as in 512m or 2g"
 	}
 	return "", ""
