@@ -160,6 +160,11 @@ func (r *reading) checkAliases() {
 	for _, name := range sortedNames(p.Services) {
 		for _, a := range declaredAliases(p, name) {
 			k8s := Name(a.name)
+			if first := firstWith(p, a); first != "" {
+				r.warn(r.at(a.path...), fmt.Sprintf("service %q: the alias %q is carried in part: service %q has it too, and is the one that it names", name, a.name, first),
+					"Compose does not say whom a shared alias names; for both, put a proxy in front of them")
+				continue
+			}
 			if other, ok := owners[k8s]; ok && other != name {
 				r.problem(r.at(a.path...), fmt.Sprintf("service %q: service %q has the name %q too%s", name, other, a.name, inKubernetes(a.name, k8s)),
 					"give it to one of them; a name is the same for all networks of a project in Kubernetes")

@@ -218,7 +218,7 @@ func networkingRules() Table {
 		"services.*.network_mode":                      carried().but("none is a policy that lets nothing through; host is the network of the node; service:NAME is a container in the pod of NAME; container:NAME is refused"),
 		"services.*.networks":                          carried(),
 		"services.*.networks.*":                        carried(),
-		"services.*.networks.*.aliases":                carried().but("become Services; one that Kubernetes has no such name for resolves on perch's own node, elsewhere a warning names who uses it"),
+		"services.*.networks.*.aliases":                carried().but("become Services; one that several services have names the first of them; one that Kubernetes has no such name for resolves on perch's own node, elsewhere a warning names who uses it"),
 		"services.*.networks.*.interface_name":         ignored("a pod has one interface, eth0", "").unless("eth0"),
 		"services.*.networks.*.ipv4_address":           ignored(addresses, "address the service by its name"),
 		"services.*.networks.*.ipv6_address":           ignored(addresses, "address the service by its name"),
