@@ -49,6 +49,7 @@ scripts() {
 	local script status=0
 	for script in tools/*.sh .ci/run internal/node/assets/build.sh; do
 		bash -n "$script" || status=1
+		[[ -x $script ]] || { echo "$script: not executable, as make runs it: chmod +x $script"; status=1; }
 	done
 	return $status
 }
