@@ -49,9 +49,9 @@ func (b *bench) all(ctx context.Context) *report {
 		{"one changed line", b.upChanged},
 		{"rollouts under load", b.rollouts},
 		{"idle with the example", func(ctx context.Context, r *report) error { return b.idle(ctx, r, "node with the example") }},
-		{"up unchanged, many services", b.manyUnchanged},
-		{"watch, rebuild", b.watchRebuild},
-		{"watch, sync", b.watchSync},
+		{"many services unchanged", b.manyUnchanged},
+		{"watch rebuild", b.watchRebuild},
+		{"watch sync", b.watchSync},
 		{"docker compose", b.dockerChanged},
 	}
 	for _, step := range steps {
