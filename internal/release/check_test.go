@@ -56,17 +56,18 @@ func TestPlanCheck(t *testing.T) {
 	step := func(id, cause string, after ...string) Step {
 		return Step{ID: id, Kind: Upgrade, Cause: cause, After: after}
 	}
-	before := []Step{step("a", "one"), step("b", "two", "a")}
+	before := []Step{step("a", "one"), step("b", "two", "a"), step("c", "image changed, "+maybeMore)}
 	tests := map[string]struct {
 		now  []Step
 		want string
 	}{
 		"the same":      {before, ""},
-		"another cause": {[]Step{step("a", "three"), before[1]}, `a was because "one", and is because "three"`},
-		"a new step":    {append([]Step{step("c", "x")}, before...), "c is new (x)"},
-		"one less":      {before[:1], "b is not needed any more"},
-		"downtime":      {[]Step{before[0], {ID: "b", Kind: Upgrade, Cause: "two", After: []string{"a"}, Downtime: "a gap"}}, `b has downtime "a gap", and had ""`},
-		"another order": {[]Step{before[0], step("b", "two")}, "b comes in another order"},
+		"another cause": {append([]Step{step("a", "three")}, before[1:]...), `a was because "one", and is because "three"`},
+		"a new step":    {append([]Step{step("d", "x")}, before...), "d is new (x)"},
+		"one less":      {before[:2], "c is not needed any more"},
+		"left open":     {append(before[:2:2], step("c", "image changed, ports changed")), ""},
+		"downtime":      {[]Step{before[0], {ID: "b", Kind: Upgrade, Cause: "two", After: []string{"a"}, Downtime: "a gap"}, before[2]}, `b has downtime "a gap", and had ""`},
+		"another order": {[]Step{before[0], step("b", "two"), before[2]}, "b comes in another order"},
 	}
 	for name, tt := range tests {
 		err := Plan{Steps: tt.now}.Check(before)

@@ -37,6 +37,12 @@ func planCases(t *testing.T) []planCase {
 			replace(t, w, "web", deployment("web", "docker.io/library/web:2", 2, "web-env-1"))
 			w.Units[index(w, "web")].Migrations = []*batchv1.Job{job("web-pre-start-0-bbbb", "shop", "migration", "web:2")}
 		}},
+		{"image-not-built", func(w *Wanted, o *Observed) {
+			d := deployment("web", "docker.io/library/web:2", 2, "web-env-1")
+			d.Spec.Template.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsNonRoot: new(true)}
+			replace(t, w, "web", d)
+			w.Units[index(w, "web")].Guessed = true
+		}},
 		{"environment", func(w *Wanted, o *Observed) {
 			replace(t, w, "web", deployment("web", "docker.io/library/web:1", 2, "web-env-2"))
 			w.Units[index(w, "web")].Config = []runtime.Object{

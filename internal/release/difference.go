@@ -54,10 +54,34 @@ func difference(u *Unit, in Installed, o Observed) string {
 	for _, g := range gone {
 		say(g)
 	}
+	if u.Guessed {
+		said = known(said)
+	}
 	if len(said) > maxDifferences {
 		said = append(said[:maxDifferences], fmt.Sprintf("and %d more", len(said)-maxDifferences))
 	}
 	return strings.Join(said, ", ")
+}
+
+// ofTheImage is a difference that may come from what the image says of itself.
+var ofTheImage = regexp.MustCompile(`^((deployment|statefulset|daemonset|service) \S+|ports|volumes|health check|life cycle hooks|grace period) changed$`)
+
+// maybeMore ends the cause of a service whose image is not built yet.
+const maybeMore = "maybe more, which is known when the image is built"
+
+// holds tells whether a cause is still the one that was planned: what was left open then may have come to it.
+func holds(planned, now string) bool {
+	sure, open := strings.CutSuffix(planned, ", "+maybeMore)
+	return planned == now || open && strings.HasPrefix(now, sure)
+}
+
+// known is what is said of a service whose image is not built yet: the rest may be as before when it is.
+func known(said []string) []string {
+	kept := slices.DeleteFunc(slices.Clone(said), ofTheImage.MatchString)
+	if len(kept) < len(said) {
+		kept = append(kept, maybeMore)
+	}
+	return kept
 }
 
 // documents takes a manifest apart.

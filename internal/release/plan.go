@@ -115,7 +115,7 @@ func (p Plan) Check(before []Step) error {
 		switch {
 		case !there:
 			return stale("%s is new (%s)", s.ID, s.Cause)
-		case old.Cause != s.Cause:
+		case !holds(old.Cause, s.Cause):
 			return stale("%s was because %q, and is because %q", s.ID, old.Cause, s.Cause)
 		case old.Downtime != s.Downtime:
 			return stale("%s has downtime %q, and had %q", s.ID, s.Downtime, old.Downtime)

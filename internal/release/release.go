@@ -55,6 +55,7 @@ type Unit struct {
 	Objects    []runtime.Object // what the chart holds, to compare with and to wait for
 	DependsOn  []Dependency
 	Once       string // not "": it was seen to end, and this names the program that did. It is remembered with the release
+	Guessed    bool   // its image is not built yet, so that what the image says of itself is not in Objects: a plan only
 	TakeBack   bool   // a rollout that fails is rolled back to the deployed revision (update_config.failure_action: rollback)
 }
 

@@ -130,6 +130,7 @@ func wanted(o Options, project *compose.Project, rendered render.Output, images 
 		unit := release.Unit{
 			Service: u.Service, Release: u.Release, Chart: c, Config: u.Config, Migrations: u.Migrations, Objects: u.Objects,
 			TakeBack: o.TakeBack || u.OnFailure == "rollback", Once: o.once[u.Service],
+			Guessed: images[u.Service].Built && images[u.Service].Unknown != "",
 		}
 		for _, d := range u.DependsOn {
 			unit.DependsOn = append(unit.DependsOn, release.Dependency(d))
