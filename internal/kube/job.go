@@ -68,10 +68,12 @@ func (c *Client) Jobs(ctx context.Context, namespace string) (map[string]*batchv
 	if err != nil {
 		return nil, err
 	}
+	all := make([]*corev1.Pod, len(pods.Items))
 	for i := range pods.Items {
-		p := &pods.Items[i]
-		j := jobs[p.Labels[batchv1.JobNameLabel]]
-		if j != nil && metav1.IsControlledBy(p, j) && hasEndedWell(p) && replicas(j.Spec.Completions) == 1 && StateOf(j) == JobRunning {
+		all[i] = &pods.Items[i]
+	}
+	for _, j := range jobs {
+		if StateOf(j) == JobRunning && onlyPodEnded(j, all) {
 			j.Status.Conditions = append(j.Status.Conditions, batchv1.JobCondition{Type: batchv1.JobComplete, Status: corev1.ConditionTrue})
 		}
 	}

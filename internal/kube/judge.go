@@ -187,7 +187,7 @@ func judgeJob(j *batchv1.Job, s scene) verdict {
 	v.addRefusals(s, j.UID)
 	v.addPods(s, func(p *corev1.Pod) bool { return metav1.IsControlledBy(p, j) })
 	v.started = slices.ContainsFunc(s.pods, func(p *corev1.Pod) bool { return metav1.IsControlledBy(p, j) && hasBegun(p) })
-	v.ended = v.total == 1 && slices.ContainsFunc(s.pods, func(p *corev1.Pod) bool { return metav1.IsControlledBy(p, j) && hasEndedWell(p) })
+	v.ended = onlyPodEnded(j, s.pods)
 	// A container that ends with an error is the Job's own matter: it counts its retries and then fails.
 	kept := v.troubles[:0]
 	for _, t := range v.troubles {
@@ -205,6 +205,12 @@ func hasBegun(p *corev1.Pod) bool {
 		end := cs.State.Terminated
 		return cs.State.Running != nil || end != nil && end.ExitCode == 0
 	})
+}
+
+// onlyPodEnded tells whether a Job of one pod has done its work, which it says itself up to seconds later.
+func onlyPodEnded(j *batchv1.Job, pods []*corev1.Pod) bool {
+	return replicas(j.Spec.Completions) == 1 &&
+		slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return metav1.IsControlledBy(p, j) && hasEndedWell(p) })
 }
 
 // hasEndedWell tells whether all containers of a pod that is not restarted have ended without an error.
