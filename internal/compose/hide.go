@@ -68,8 +68,8 @@ func hideVariables(env types.MappingWithEquals, x ServiceExtension) types.Mappin
 }
 
 // SecretTexts are the values that no output may show wherever they stand, longest first: of sensitive variables, of
-// secrets: that are one line, and of arguments that are a password. A value that stands in the open anyway (a password that is also the name of the user, of a
-// service or of an image) is not among them, nor is one of less than 6 bytes.
+// secrets: that are one line, and of arguments that are a password. A value that stands in the open anyway (a password
+// that is also the name of the user, of a service or of an image) is not among them, nor is one of less than 6 bytes.
 func (p *Project) SecretTexts() []string {
 	secret, open := map[string]bool{}, map[string]bool{}
 	p.eachVariable(func(_, value string, sensitive bool) {

@@ -16,8 +16,6 @@ var (
 	endOfValue = regexp.MustCompile(`[\s;,&"'|)}\]]|$`)
 
 	endOfWord = regexp.MustCompile(`[\s"']|$`)
-
-	privateKeyBlock = regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----.*?(-----END|$)`)
 )
 
 // HidePasswords is a text with Hidden for each password, token and key that its form gives away: those of which a warning is
@@ -38,49 +36,57 @@ func HidePasswords(text string) string {
 	return b.String()
 }
 
-// passwordsIn is where the passwords of a text stand, first to last; of those that overlap, the longest first.
+// passwordsIn is where the passwords of a text stand, those that are an argument too, first to last; of those that overlap,
+// the longest first.
 func passwordsIn(text string) []span {
-	var found []span
-	whole := func(form *regexp.Regexp, group int) {
-		for _, m := range form.FindAllStringSubmatchIndex(text, -1) {
-			if m[2*group] >= 0 {
-				found = append(found, span{m[2*group], m[2*group+1]})
-			}
-		}
-	}
-	for _, m := range urlAuthority.FindAllStringSubmatchIndex(text, -1) {
-		if authority := text[m[2]:m[3]]; authorityHoldsPassword(authority) {
-			found = append(found, span{m[2] + strings.IndexByte(authority, ':') + 1, m[3]})
-		}
-	}
-	if !strings.Contains(text, "://") && !imageDigest.MatchString(text) {
-		for _, m := range bareAuthority.FindAllStringIndex(text, -1) {
-			authority := text[m[0]:m[1]]
-			found = append(found, span{m[0] + strings.IndexByte(authority, ':') + 1, m[0] + strings.LastIndexByte(authority, '@')})
-		}
-	}
-	for _, form := range []*regexp.Regexp{passwordSetting, passwordFlag} {
-		for _, m := range form.FindAllStringIndex(text, -1) {
-			if form == passwordFlag && notAPassword.MatchString(text[m[0]:m[1]]) {
-				continue
-			}
-			from := m[1] - 1 // the form ends with the password's first byte
-			found = append(found, span{from, from + endOfValue.FindStringIndex(text[from:])[0]})
-		}
-	}
-	whole(privateKeyBlock, 0)
-	whole(authorization, 1)
-	for _, m := range passwordHash.FindAllStringIndex(text, -1) { // its form ends within the hash
-		found = append(found, span{m[0], m[0] + endOfWord.FindStringIndex(text[m[0]:])[0]})
-	}
-	whole(knownToken, 0)
+	found := append(formsIn(text), valuesOf(passwordFlag, text)...)
 	slices.SortFunc(found, func(a, b span) int {
 		if a.from != b.from {
 			return a.from - b.from
 		}
 		return b.to - a.to
 	})
-	return slices.DeleteFunc(found, func(s span) bool { return s.to <= s.from })
+	return found
+}
+
+// formsIn is where passwords, tokens and private keys stand that their form gives away in any text.
+func formsIn(text string) []span {
+	var found []span
+	for _, m := range urlAuthority.FindAllStringSubmatchIndex(text, -1) {
+		if authority := text[m[2]:m[3]]; authorityHoldsPassword(authority) {
+			found = append(found, span{m[2] + strings.IndexByte(authority, ':') + 1, m[3]})
+		}
+	}
+	if !strings.Contains(text, "://") {
+		// The @ of a digest is none of an authority. What stands for it keeps all places as they are.
+		bare := imageDigest.ReplaceAllStringFunc(text, func(digest string) string { return strings.Repeat("#", len(digest)) })
+		for _, m := range bareAuthority.FindAllStringIndex(bare, -1) {
+			authority := bare[m[0]:m[1]]
+			found = append(found, span{m[0] + strings.IndexByte(authority, ':') + 1, m[0] + strings.LastIndexByte(authority, '@')})
+		}
+	}
+	found = append(found, valuesOf(passwordSetting, text)...)
+	for _, m := range authorization.FindAllStringSubmatchIndex(text, -1) {
+		found = append(found, span{m[2], m[3]})
+	}
+	for _, m := range passwordHash.FindAllStringIndex(text, -1) { // its form ends within the hash
+		found = append(found, span{m[0], m[0] + endOfWord.FindStringIndex(text[m[0]:])[0]})
+	}
+	for _, form := range []*regexp.Regexp{privateKey, knownToken} {
+		for _, m := range form.FindAllStringIndex(text, -1) {
+			found = append(found, span{m[0], m[1]})
+		}
+	}
+	return found
+}
+
+// valuesOf is where the values stand of which a form has the first byte as its last.
+func valuesOf(form *regexp.Regexp, text string) []span {
+	var found []span
+	for _, m := range form.FindAllStringIndex(text, -1) {
+		found = append(found, span{m[1] - 1, m[1] + endOfValue.FindStringIndex(text[m[1]:])[0]})
+	}
+	return found
 }
 
 // argumentPasswords are passwords that are an argument of their own, so that their form is only seen beside the one before:

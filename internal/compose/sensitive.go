@@ -49,7 +49,7 @@ var (
 	passwordSetting = regexp.MustCompile(`(?i)(^|[\s;,?&"'{])[\w.-]*(password|passwd|pwd|passphrase|secret|secret_?key|client_?secret|access_?token|auth_?token|` +
 		`api_?key|private_?key|account_?key|shared_?access_?key|sig|sslpassword)["']?\s*[=:]\s*["']?[^\s;,"'$<{\[]`)
 
-	privateKey = regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----`)
+	privateKey = regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----.*?(-----END|$)`)
 
 	// authorization is a header with its value.
 	authorization = regexp.MustCompile(`(?i)\b(basic\s+[A-Za-z0-9+/]{6,}={0,2}|bearer\s+[A-Za-z0-9._~+/=-]{8,})(\W|$)`)
@@ -68,25 +68,7 @@ var (
 )
 
 // holdsPassword finds a password, a token or a private key in a value.
-func holdsPassword(value string) bool {
-	if value == "" {
-		return false
-	}
-	for _, m := range urlAuthority.FindAllStringSubmatch(value, -1) {
-		if authorityHoldsPassword(m[1]) {
-			return true
-		}
-	}
-	if !strings.Contains(value, "://") && bareAuthority.MatchString(imageDigest.ReplaceAllString(value, "")) {
-		return true
-	}
-	for _, form := range []*regexp.Regexp{passwordSetting, privateKey, authorization, passwordHash, knownToken} {
-		if form.MatchString(value) {
-			return true
-		}
-	}
-	return false
-}
+func holdsPassword(value string) bool { return len(formsIn(value)) > 0 }
 
 // authorityHoldsPassword looks at what stands between :// and the last @ of a URL. A password may have any character in it,
 // since people write them as they are: only host:80/path@ is none.
