@@ -94,18 +94,14 @@ func Run(ctx context.Context, c Config, report func(Event)) error {
 }
 
 // lessGarbage lets memory grow while everything starts, whatever GOGC says for later: most of what is allocated then is
-// kept, and 30 % would cost 0.8 s. (400 % would gain another 0.2 s, and leave memory in pieces: 20 MB for good.) Soon
-// after the start the memory is given back.
+// kept, and 30 % would cost 0.8 s. (400 % would gain another 0.2 s, and leave memory in pieces: 20 MB for good.)
 func lessGarbage(report func(Event)) func(Event) {
 	const duringStart = 200 // per cent
 	usual := debug.SetGCPercent(duringStart)
 	var once sync.Once
 	return func(e Event) {
 		if e.State == Exited || e.Component == wholeName && e.State == Ready {
-			once.Do(func() {
-				debug.SetGCPercent(usual)
-				time.AfterFunc(5*time.Second, debug.FreeOSMemory)
-			})
+			once.Do(func() { debug.SetGCPercent(usual) })
 		}
 		report(e)
 	}

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -274,7 +273,6 @@ func (s *supervisor) afterKubernetes(ctx context.Context, cancel context.CancelC
 	p := &publisher.Publisher{Client: client, Dial: s.inside.Dial}
 	s.status.setPublisher(p)
 	s.status.record(sandbox.Event{Component: Node, State: sandbox.Ready, Time: time.Now()})
-	debug.FreeOSMemory() // unpacking the programs took tens of megabytes that are never needed again
 	s.report("publisher", p.Run(ctx))
 }
 
