@@ -26,6 +26,7 @@ import (
 	"github.com/perch-k8s/perch/internal/node/kubernetes/apiserver"
 	"github.com/perch-k8s/perch/internal/node/kubernetes/component"
 	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
+	"github.com/perch-k8s/perch/internal/node/metrics"
 	"github.com/perch-k8s/perch/internal/node/storage"
 )
 
@@ -139,6 +140,10 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 		ServiceIP: c.dnsServiceIP(), Upstream: c.DNSUpstream, HostIP: c.HostIP, Log: logs.writer("dns"), AfterStart: logs.setGlobal,
 	}
 	volumes := &storage.Provisioner{Kubeconfig: files.Kubeconfig(pki.Storage), Dir: c.VolumesDir, NodeName: c.NodeName}
+	measures := &metrics.Server{
+		Kubeconfig: files.Kubeconfig(pki.Metrics), Cert: files.Cert(pki.Metrics), Key: files.Key(pki.Metrics), CA: files.Cert(pki.CA),
+		FrontProxyCA: files.Cert(pki.FrontProxyCA), NodeIP: nodeIP, Log: logs.writer("metrics"),
+	}
 	return logs.wrap([]component.Step{
 		{Component: etcd},
 		{Component: api, Needs: []string{"etcd"}},
@@ -150,6 +155,7 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 		{Component: resolver, Needs: []string{"kube-apiserver"}},
 		{Component: volumes, Needs: []string{"kube-apiserver"}},
 		{Component: &node{config: c, files: files}, Needs: []string{"kubelet", "kube-controller-manager", "kube-proxy", "kube-scheduler", "default-roles", "dns", "volumes"}},
+		{Component: measures, Needs: []string{wholeName}},
 	}), listener, nil
 }
 

@@ -42,7 +42,11 @@ const (
 	Proxy         = "kube-proxy"
 	DNS           = "dns"
 	Storage       = "storage"
+	Metrics       = "metrics" // the metrics API's identity, both as a client and as a server
 )
+
+// MetricsServer is the name by which the API server knows the metrics API's certificate.
+const MetricsServer = "metrics-server.kube-system.svc"
 
 // The parts of the control plane have names of their own, for the records, but the rights of the administrator: they
 // are one process, which holds all keys, so lesser rights would protect nothing, and they need not wait for the RBAC
@@ -105,6 +109,8 @@ func (r Request) leaves() []leaf {
 	node := user(Kubelet, "system:node:"+r.NodeName, "system:nodes")
 	node.ips, node.dns = []net.IP{net.IPv4(127, 0, 0, 1), r.NodeIP}, []string{r.NodeName}
 	node.usage = slices.Concat(client, server)
+	metrics := user(Metrics, "perch:metrics", masters)
+	metrics.dns, metrics.usage = []string{MetricsServer}, slices.Concat(client, server)
 	kubelet := user(KubeletClient, "perch:kubelet-client", masters)
 	kubelet.kubeconfig = false
 	return []leaf{
@@ -122,6 +128,7 @@ func (r Request) leaves() []leaf {
 		user(Proxy, "system:kube-proxy", masters),
 		user(DNS, "perch:dns", masters),
 		user(Storage, "perch:storage", masters),
+		metrics,
 	}
 }
 
