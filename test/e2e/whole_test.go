@@ -261,7 +261,9 @@ func testRights(t *testing.T, n whole) {
 	n.kubectl(t, 0, "create", "serviceaccount", "reader")
 	n.kubectl(t, 0, "create", "role", "reader", "--verb=get,list", "--resource=pods")
 	n.kubectl(t, 0, "create", "rolebinding", "reader", "--role=reader", "--serviceaccount=whole:reader")
-	as := func(code int, args ...string) { n.kubectl(t, code, append([]string{"--as=system:serviceaccount:whole:reader"}, args...)...) }
+	as := func(code int, args ...string) {
+		n.kubectl(t, code, append([]string{"--as=system:serviceaccount:whole:reader"}, args...)...)
+	}
 	as(0, "get", "pods")
 	as(1, "get", "secrets")
 	as(1, "delete", "pod", "client")
