@@ -156,7 +156,7 @@ func TestEnsureAgain(t *testing.T) {
 	leaf := func(name string) []string { return []string{name + ".crt", name + ".key"} }
 	everyLeaf := map[string]bool{}
 	for _, name := range []string{
-		pki.APIServer, pki.FrontProxy, pki.KubeletClient, pki.Kubelet, pki.Admin, pki.Controllers, pki.Scheduler, pki.Proxy, pki.DNS, pki.Storage,
+		pki.APIServer, pki.FrontProxy, pki.KubeletClient, pki.Kubelet, pki.Admin, pki.Controllers, pki.Scheduler, pki.Proxy, pki.DNS, pki.Storage, pki.Metrics,
 	} {
 		for _, file := range leaf(name) {
 			everyLeaf[file] = true
