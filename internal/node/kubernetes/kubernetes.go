@@ -1,6 +1,6 @@
 // Package kubernetes runs the whole of Kubernetes in one process: etcd, kube-apiserver, kube-controller-manager,
 // kube-scheduler, kubelet, kube-proxy, DNS and the provisioner of volumes, each unmodified, through its exported
-// options and Run.
+// options and Run; and beside kube-proxy what enforces NetworkPolicies.
 //
 // It expects a container runtime's socket, root, and a network namespace of its own; it makes no sandbox, starts no
 // other process but those of Kubernetes (nft, mount), and writes into its directories alone. It sets process-wide
@@ -27,6 +27,7 @@ import (
 	"github.com/perch-k8s/perch/internal/node/kubernetes/component"
 	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
 	"github.com/perch-k8s/perch/internal/node/metrics"
+	"github.com/perch-k8s/perch/internal/node/policy"
 	"github.com/perch-k8s/perch/internal/node/storage"
 )
 
@@ -40,6 +41,7 @@ type Config struct {
 	NodeName, NodeIP     string
 	PodCIDR, ServiceCIDR string // IPv4; the .1 and .10 of ServiceCIDR are the kubernetes and the DNS Service
 	ClusterDomain        string // cluster.local
+	PolicyTable          string // the nft table, of the family inet, that NetworkPolicies are kept in
 	ContainerdSocket     string
 	APIPort              int      // the API server's port, on all addresses of the network namespace
 	DNSUpstream          string   // optional: host:port that answers names outside of the cluster
@@ -139,6 +141,7 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 		Kubeconfig: files.Kubeconfig(pki.DNS), ClusterDomain: c.ClusterDomain, NodeIP: nodeIP,
 		ServiceIP: c.dnsServiceIP(), Upstream: c.DNSUpstream, HostIP: c.HostIP, Log: logs.writer("dns"), AfterStart: logs.setGlobal,
 	}
+	policies := policy.New(c.policies())
 	volumes := &storage.Provisioner{Kubeconfig: files.Kubeconfig(pki.Storage), Dir: c.VolumesDir, NodeName: c.NodeName}
 	measures := &metrics.Server{
 		Kubeconfig: files.Kubeconfig(pki.Metrics), Cert: files.Cert(pki.Metrics), Key: files.Key(pki.Metrics), CA: files.Cert(pki.CA),
@@ -150,11 +153,12 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 		{Component: kcm},
 		{Component: &kubelet{config: c, files: files, gate: open, controllers: kcm.built}},
 		{Component: &proxy{config: c, files: files, gate: open}},
+		{Component: policies},
 		{Component: &apiserver.Defaults{Files: files}, Needs: []string{"kube-apiserver"}},
-		{Component: &scheduler{files: files}, Needs: []string{"kube-apiserver"}},
+		{Component: &scheduler{files: files, share: policies.Watch}, Needs: []string{"kube-apiserver"}},
 		{Component: resolver, Needs: []string{"kube-apiserver"}},
 		{Component: volumes, Needs: []string{"kube-apiserver"}},
-		{Component: &node{config: c, files: files}, Needs: []string{"kubelet", "kube-controller-manager", "kube-proxy", "kube-scheduler", "default-roles", "dns", "volumes"}},
+		{Component: &node{config: c, files: files}, Needs: []string{"kubelet", "kube-controller-manager", "kube-proxy", "network-policies", "kube-scheduler", "default-roles", "dns", "volumes"}},
 		{Component: measures, Needs: []string{wholeName}},
 	}), listener, nil
 }

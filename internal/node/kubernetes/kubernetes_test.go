@@ -20,7 +20,7 @@ func testConfig(t *testing.T) Config {
 	return Config{
 		Dir: filepath.Join(dir, "kubernetes"), RunDir: filepath.Join(dir, "run"), LogDir: filepath.Join(dir, "log"),
 		VolumesDir: filepath.Join(dir, "volumes"), ContainerdSocket: filepath.Join(dir, "containerd.sock"),
-		NodeName: "node-1", NodeIP: "10.99.0.2", PodCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16",
+		NodeName: "node-1", NodeIP: "10.99.0.2", PodCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16", PolicyTable: "perch-policies",
 		ClusterDomain: "cluster.local", ResolvConf: "/etc/resolv.conf", ExtraSANs: []string{"192.0.2.9", "perch.example"},
 	}
 }
@@ -109,11 +109,12 @@ func TestStartOrder(t *testing.T) {
 		"kube-controller-manager:",
 		"kubelet:",
 		"kube-proxy:",
+		"network-policies:",
 		"default-roles: kube-apiserver",
 		"kube-scheduler: kube-apiserver",
 		"dns: kube-apiserver",
 		"volumes: kube-apiserver",
-		"kubernetes: kubelet kube-controller-manager kube-proxy kube-scheduler default-roles dns volumes",
+		"kubernetes: kubelet kube-controller-manager kube-proxy network-policies kube-scheduler default-roles dns volumes",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

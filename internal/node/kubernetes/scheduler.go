@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
@@ -14,6 +15,7 @@ import (
 type scheduler struct {
 	always
 	files pki.Files
+	share func(informers.SharedInformerFactory) error // gets its informers before they are started: others need the same
 
 	options *options.Options
 }
@@ -57,6 +59,9 @@ func (s *scheduler) Run(ctx context.Context) error {
 	defer s.options.InformerName.Release()
 	config, sched, err := app.Setup(ctx, s.options)
 	if err != nil {
+		return err
+	}
+	if err := s.share(config.InformerFactory); err != nil {
 		return err
 	}
 	return app.Run(ctx, config, sched)

@@ -23,6 +23,8 @@ const (
 	// RelayIP is where the host's DNS answers inside the sandbox. It is not a loopback address, since container
 	// runtimes strip those from a container's resolv.conf.
 	RelayIP = "169.254.20.53"
+	// PolicyTable is the nft table inside the sandbox that NetworkPolicies become, of the family inet.
+	PolicyTable = "perch-policies"
 
 	sandboxLink = "eth0"
 )
@@ -180,15 +182,23 @@ table ip %[1]s {
 `, p.Table, p.HostLink, p.NodeIP.Addr())
 }
 
-// sandboxRules give what pods send to the outside the node's address, the only one the host knows.
+// sandboxRules give what pods send to the outside the node's address, the only one the host knows. And they keep pods apart
+// until somebody replaces the table of policies: a pod of the last run may be started again before they are known.
 func sandboxRules() string {
 	return fmt.Sprintf(`table ip perch {
 	chain postrouting {
 		type nat hook postrouting priority srcnat;
-		ip saddr %s oifname "%s" masquerade
+		ip saddr %[1]s oifname "%[2]s" masquerade
 	}
 }
-`, PodCIDR, sandboxLink)
+table inet %[3]s {
+	chain closed {
+		type filter hook forward priority filter;
+		ip saddr %[1]s drop
+		ip daddr %[1]s drop
+	}
+}
+`, PodCIDR, sandboxLink, PolicyTable)
 }
 
 // Disconnect removes the cable and the table. It works when they are not there.

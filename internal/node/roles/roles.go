@@ -197,6 +197,7 @@ func runKubernetes(ctx context.Context, args []string) error {
 		Dir: l.Kubernetes(), RunDir: "/run/perch", LogDir: l.Logs(), VolumesDir: l.Volumes(),
 		NodeName: spec.NodeName, NodeIP: spec.NodeIP, APIPort: supervisor.InsideAPIPort,
 		PodCIDR: network.PodCIDR, ServiceCIDR: network.ServiceCIDR, ClusterDomain: "cluster.local",
+		PolicyTable:      network.PolicyTable,
 		ContainerdSocket: l.ContainerdSocket(),
 		DNSUpstream:      net.JoinHostPort(spec.Nameserver, "53"), HostIP: spec.HostIP, ResolvConf: "/etc/resolv.conf",
 	}, func(e kubernetes.Event) {
