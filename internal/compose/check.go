@@ -13,7 +13,6 @@ func (r *reading) checkProject() {
 	r.services()
 	r.binds()
 	r.ports()
-	r.networks()
 	r.volumeObjects()
 	r.environments()
 	r.fileObjects()

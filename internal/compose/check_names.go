@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/compose-spec/compose-go/v2/types"
 )
 
 // names checks that every name has one valid Kubernetes name of its own, and tells what does not resolve any more.
@@ -197,38 +195,5 @@ func (r *reading) checkLinks(name string) {
 		if _, ok := p.Services[target]; !ok {
 			r.notAService(target, []string{"services", name, "links", strconv.Itoa(i)})
 		}
-	}
-}
-
-// networks warns once when a file keeps services apart that its own node lets reach each other.
-func (r *reading) networks() {
-	if !r.options.Embedded {
-		return // the policies are there, and a cluster that has no use for them is the cluster's matter
-	}
-	used := map[string]bool{}
-	var at []string
-	note := func(c types.ContainerSpec, path []string) {
-		for network := range c.Networks {
-			used[network] = true
-			if r.project.Networks[network].Internal {
-				at = []string{"networks", network, "internal"}
-			}
-		}
-		if c.NetworkMode == "none" && at == nil {
-			at = append(path, "network_mode")
-		}
-	}
-	for _, name := range sortedNames(r.project.Project.Services) {
-		note(r.project.Project.Services[name].ContainerSpec, []string{"services", name})
-	}
-	for _, name := range sortedNames(r.project.Jobs) {
-		note(r.project.Jobs[name].ContainerSpec, []string{"jobs", name})
-	}
-	if len(used) > 1 {
-		at = []string{"networks"}
-	}
-	if at != nil {
-		r.warn(r.at(at...), "networks are carried in part: they are NetworkPolicies, which perch's own node does not enforce, so services of other networks are reached too",
-			"on a cluster whose network plugin enforces them they hold")
 	}
 }

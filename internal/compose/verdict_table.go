@@ -22,7 +22,7 @@ func projectRules() Table {
 		"jobs.*":                       carried(),
 
 		"networks":                  carried(),
-		"networks.*":                carried().but("by NetworkPolicies, when services are on more than one network, or one is internal; that they hold is the matter of the cluster's network plugin"),
+		"networks.*":                carried().but("by NetworkPolicies, when services are on more than one network, or one is internal; perch's own node enforces them, elsewhere the cluster's network plugin must"),
 		"networks.*.name":           carried().but("policies go by its key: a network is of one project"),
 		"networks.*.driver":         refused("pods have the network of the cluster", "leave the driver out; network_mode: host or none of a service is carried").unless("bridge", "default", "overlay", "null"),
 		"networks.*.driver_opts":    ignored("pods have the network of the cluster", ""),
