@@ -14,13 +14,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
 // node is the user's running cluster, seen through its API.
 type node struct {
 	*user
-	api kubernetes.Interface
+	api    kubernetes.Interface
+	config *rest.Config // of the administrator
 }
 
 // context is the cluster's name in the kubeconfig.
@@ -41,7 +43,7 @@ func (u *user) connect(t *testing.T) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &node{user: u, api: api}
+	return &node{user: u, api: api, config: config}
 }
 
 // folder is where the cluster keeps its files.
