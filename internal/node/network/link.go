@@ -137,6 +137,9 @@ func (p Plan) Connect(ctx context.Context, sandbox Namespace, pid int) error {
 		if err := os.WriteFile(forwardFile, []byte("1"), 0o644); err != nil {
 			return err
 		}
+		if err := os.WriteFile(strictFile, []byte("1"), 0o644); err != nil {
+			return err
+		}
 		return nft(ctx, sandboxRules())
 	})
 }
@@ -232,6 +235,10 @@ func nft(ctx context.Context, rules string) error {
 
 // forwardFile is the switch that lets this machine pass packets on; Linux has it off until something needs it.
 const forwardFile = "/proc/sys/net/ipv4/ip_forward"
+
+// strictFile makes the kernel drop what comes from an address that is not behind the cable it comes by: a pod can make packets
+// (Docker and Kubernetes let it have raw sockets), but not in the name of another pod, or past what its policies forbid.
+const strictFile = "/proc/sys/net/ipv4/conf/all/rp_filter"
 
 // forwardingMark is there as long as forwarding is on because a node switched it on. It is the machine's and not one
 // node's: the last node to leave switches it off, whichever came first.

@@ -45,10 +45,10 @@ var _ controller.Provisioner = (*Provisioner)(nil)
 // Name is "volumes".
 func (*Provisioner) Name() string { return "volumes" }
 
-// Init makes the client and the directory. Whoever runs in a pod under another user must be able to pass through it.
+// Init makes the client and the directory, which is for nobody else: volumes are mounted into pods from it.
 func (p *Provisioner) Init(context.Context) error {
 	p.ready = make(chan struct{})
-	if err := os.MkdirAll(p.Dir, 0o711); err != nil {
+	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return err
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", p.Kubeconfig)
