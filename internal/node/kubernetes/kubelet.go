@@ -77,6 +77,8 @@ func (k *kubelet) options() (*options.KubeletServer, error) {
 	// Compose's sysctls: all that a pod has for itself. The API server takes no others without hostNetwork.
 	kc.AllowedUnsafeSysctls = []string{"kernel.msg*", "kernel.sem", "kernel.shm*", "fs.mqueue.*", "net.*"}
 	kc.MakeIPTablesUtilChains = false
+	// As Docker does, and Kubernetes does not by default: a pod that says nothing of seccomp has the runtime's profile.
+	kc.SeccompDefault = true
 
 	// Images are pulled side by side, and the disk is the user's: images go when it is nearly full, pods when it is full.
 	kc.SerializeImagePulls = false

@@ -110,18 +110,12 @@ func lessGarbage(report func(Event)) func(Event) {
 	}
 }
 
-// AdminKubeconfig is a kubeconfig of the cluster's administrator, with its certificates in it, for a node whose Dir is
-// dir and whose API server is reached at the given URL. It is an error when no node was ever started there.
-func AdminKubeconfig(dir, server string) ([]byte, error) {
-	return pkiFiles(dir).AdminKubeconfig(server)
-}
-
 func pkiFiles(dir string) pki.Files { return pki.Files(filepath.Join(dir, "pki")) }
 
 // steps is everything in the order of its start, and the API server's listener, which is open already. Parts that need nothing are prepared and started at once; those with
 // a gate are started at once as well, and their first request waits for the API server.
 func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Listener, error) {
-	files, err := pki.Ensure(string(pkiFiles(c.Dir)), c.pkiRequest())
+	files, err := pki.Ensure(string(pkiFiles(c.Dir)), c.pkiRequest(time.Now()))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -148,6 +142,7 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 		FrontProxyCA: files.Cert(pki.FrontProxyCA), NodeIP: nodeIP, Log: logs.writer("metrics"),
 	}
 	return logs.wrap([]component.Step{
+		{Component: &certificates{config: c, ticks: time.Tick(renewEvery)}},
 		{Component: etcd},
 		{Component: api, Needs: []string{"etcd"}},
 		{Component: kcm},
@@ -163,12 +158,12 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 	}), listener, nil
 }
 
-func (c Config) pkiRequest() pki.Request {
+func (c Config) pkiRequest(now time.Time) pki.Request {
 	r := pki.Request{
 		NodeName: c.NodeName,
 		NodeIP:   net.ParseIP(c.NodeIP),
 		Server:   "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(c.APIPort)),
-		Now:      time.Now(),
+		Now:      now,
 	}
 	r.ServerIPs = []net.IP{c.serviceIP(1)}
 	name := "kubernetes"

@@ -1,7 +1,9 @@
 package kubernetes
 
 import (
+	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -27,7 +29,7 @@ func testConfig(t *testing.T) Config {
 
 func testFiles(t *testing.T, c Config) pki.Files {
 	t.Helper()
-	f, err := pki.Ensure(string(pkiFiles(c.Dir)), c.pkiRequest())
+	f, err := pki.Ensure(string(pkiFiles(c.Dir)), c.pkiRequest(time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +64,7 @@ func TestConfigIsChecked(t *testing.T) {
 
 func TestCertificatesNameWhereTheServerIsReached(t *testing.T) {
 	t.Parallel()
-	r := testConfig(t).pkiRequest()
+	r := testConfig(t).pkiRequest(time.Now())
 	wantIPs := []string{"10.43.0.1", "192.0.2.9"}
 	var ips []string
 	for _, ip := range r.ServerIPs {
@@ -104,6 +106,7 @@ func TestStartOrder(t *testing.T) {
 		got = append(got, strings.TrimSpace(s.Name()+": "+strings.Join(s.Needs, " ")))
 	}
 	want := []string{
+		"certificates:",
 		"etcd:",
 		"kube-apiserver: etcd",
 		"kube-controller-manager:",
@@ -135,7 +138,7 @@ func TestKubeletConfiguration(t *testing.T) {
 		"runtime": s.ContainerRuntimeEndpoint, "cluster DNS": s.ClusterDNS, "swap": s.FailSwapOn, "cgroup v1": s.FailCgroupV1,
 		"driver": s.CgroupDriver, "enforced": len(s.EnforceNodeAllocatable), "pods": s.MaxPods, "serial pulls": s.SerializeImagePulls,
 		"sysctls": s.ProtectKernelDefaults, "read-only port": s.ReadOnlyPort, "healthz port": s.HealthzPort, "resolv.conf": s.ResolverConfig,
-		"logs": s.PodLogsDir, "plugins": s.VolumePluginDir,
+		"seccomp": s.KubeletConfiguration.SeccompDefault, "logs": s.PodLogsDir, "plugins": s.VolumePluginDir,
 	}
 	want := map[string]any{
 		"node IP": "10.99.0.2", "name": "node-1", "root": filepath.Join(c.Dir, "kubelet"), "address": "10.99.0.2",
@@ -143,7 +146,7 @@ func TestKubeletConfiguration(t *testing.T) {
 		"runtime": "unix://" + c.ContainerdSocket, "cluster DNS": []string{"10.43.0.10"}, "swap": false, "cgroup v1": false,
 		"driver": "cgroupfs", "enforced": 0, "pods": int32(250), "serial pulls": false,
 		"sysctls": false, "read-only port": int32(0), "healthz port": int32(0), "resolv.conf": "/etc/resolv.conf",
-		"logs": filepath.Join(c.Dir, "pod-logs"), "plugins": filepath.Join(c.Dir, "kubelet", "volume-plugins"),
+		"seccomp": true, "logs": filepath.Join(c.Dir, "pod-logs"), "plugins": filepath.Join(c.Dir, "kubelet", "volume-plugins"),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -202,9 +205,37 @@ func TestProxyConfiguration(t *testing.T) {
 	}
 }
 
-func TestAdminKubeconfigNeedsANode(t *testing.T) {
+// While the node runs, certificates are looked at again and again, and renewed before they end.
+func TestCertificatesAreRenewedWhileRunning(t *testing.T) {
 	t.Parallel()
-	if _, err := AdminKubeconfig(t.TempDir(), "https://127.0.0.1:6443"); err == nil {
-		t.Error("a kubeconfig of nothing")
+	c := testConfig(t)
+	files := testFiles(t, c)
+	read := func() string {
+		t.Helper()
+		data, err := os.ReadFile(files.Cert(pki.APIServer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	before := read()
+	ctx, cancel := context.WithCancel(t.Context())
+	ticks := make(chan time.Time)
+	ended := make(chan error)
+	go func() { ended <- (&certificates{config: c, ticks: ticks}).Run(ctx) }()
+	const day = 24 * time.Hour
+	ticks <- time.Now().Add(200 * day)
+	ticks <- time.Now().Add(200 * day) // it is taken when the first one was dealt with
+	if read() != before {
+		t.Error("it was renewed long before its end")
+	}
+	ticks <- time.Now().Add(250 * day)
+	ticks <- time.Now().Add(250 * day)
+	if read() == before {
+		t.Error("it was not renewed")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

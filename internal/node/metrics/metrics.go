@@ -33,7 +33,7 @@ const Port = 10270
 // Server is the metrics API, as a component.
 type Server struct {
 	Kubeconfig   string // with the right to ask the kubelet and the API server anything
-	Cert, Key    string // files: of a server with the name of ServiceName
+	Cert, Key    string // files: of a server with the DNS name of the Service
 	CA           string // file: signed Cert
 	FrontProxyCA string // file: signed the API server's certificate towards aggregated servers, and no other
 	NodeIP       net.IP
@@ -72,8 +72,11 @@ func (s *Server) Init(context.Context) error {
 // onlyAggregator lets nobody in but who has a certificate of the front proxy's authority. What it says of a user is
 // believed.
 func (s *Server) onlyAggregator() (*tls.Config, error) {
-	certificate, err := tls.LoadX509KeyPair(s.Cert, s.Key)
-	if err != nil {
+	certificate := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { // read each time: it is renewed while the node runs
+		c, err := tls.LoadX509KeyPair(s.Cert, s.Key)
+		return &c, err
+	}
+	if _, err := certificate(nil); err != nil {
 		return nil, err
 	}
 	authority, err := os.ReadFile(s.FrontProxyCA)
@@ -85,7 +88,7 @@ func (s *Server) onlyAggregator() (*tls.Config, error) {
 		return nil, fmt.Errorf("%s: no certificate", s.FrontProxyCA)
 	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate},
+		MinVersion: tls.VersionTLS13, GetCertificate: certificate,
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients,
 	}, nil
 }

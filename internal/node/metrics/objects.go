@@ -18,16 +18,14 @@ import (
 	"k8s.io/metrics/pkg/apis/metrics/v1beta1"
 )
 
-// The Service through which the API server finds this process, named as everybody's metrics-server is.
+// The Service through which the API server finds this process, named as everybody's metrics-server is, and as the
+// certificate says.
 const (
 	namespace   = "kube-system"
 	serviceName = "metrics-server"
 	servicePort = 443
 	manager     = "perch-node"
 )
-
-// ServiceName is the name that the server's certificate must have.
-const ServiceName = serviceName + "." + namespace + ".svc"
 
 // ensureObjects makes the Service, its endpoint, the roles of readers, and at last the registration. In the first moments
 // of a cluster its API refuses some of them.

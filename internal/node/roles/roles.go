@@ -83,9 +83,6 @@ func supervise(ctx context.Context, args []string) error {
 	return supervisor.Run(ctx, supervisor.Options{
 		Layout:  layout.Layout{Name: args[0], Dir: args[1]},
 		Control: control,
-		Kubeconfig: func(l layout.Layout, server string) ([]byte, error) {
-			return kubernetes.AdminKubeconfig(l.Kubernetes(), server)
-		},
 	})
 }
 

@@ -10,15 +10,17 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/rest"
 
 	"github.com/perch-k8s/perch/internal/node/assets"
 	"github.com/perch-k8s/perch/internal/node/containerd"
+	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
 	"github.com/perch-k8s/perch/internal/node/layout"
 	"github.com/perch-k8s/perch/internal/node/network"
 	"github.com/perch-k8s/perch/internal/node/publisher"
@@ -37,8 +39,6 @@ const (
 type Options struct {
 	Layout  layout.Layout
 	Control net.Listener // the control socket; closed at the end
-	// Kubeconfig reads the administrator's kubeconfig of the node for a server URL.
-	Kubeconfig func(l layout.Layout, server string) ([]byte, error)
 }
 
 // State is kept on disk: what has to be known, and undone, by the next process when this one is killed.
@@ -135,9 +135,10 @@ func (s *supervisor) prepare() error {
 			return err
 		}
 	}
-	// Images' and volumes' users must be able to pass through the folders above their files.
+	// Nobody else on this machine has anything to look for here, not even who knows the name of a volume: pods see what is
+	// mounted for them, not the folders above it. Nodes of before let others pass.
 	for _, dir := range []string{l.Dir, l.Volumes(), l.Containerd(), l.Programs()} {
-		if err := os.Chmod(dir, 0o711); err != nil {
+		if err := os.Chmod(dir, 0o700); err != nil {
 			return err
 		}
 	}
@@ -276,19 +277,14 @@ func (s *supervisor) afterKubernetes(ctx context.Context, cancel context.CancelC
 	s.report("publisher", p.Run(ctx))
 }
 
-// client reaches the API server from inside the sandbox, not through the host's port.
+// client reaches the API server from inside the sandbox, not through the host's port. It names the files of its certificate,
+// which is renewed while the node runs.
 func (s *supervisor) client() (kubernetes.Interface, error) {
-	inside := "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(InsideAPIPort))
-	data, err := s.Kubeconfig(s.Layout, inside)
-	if err != nil {
-		return nil, err
-	}
-	config, err := clientcmd.RESTConfigFromKubeConfig(data)
-	if err != nil {
-		return nil, err
-	}
-	config.Dial = s.inside.Dial
-	return kubernetes.NewForConfig(config)
+	files := pki.Files(filepath.Join(s.Layout.Kubernetes(), "pki"))
+	return kubernetes.NewForConfig(&rest.Config{
+		Host: "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(InsideAPIPort)), Dial: s.inside.Dial,
+		TLSClientConfig: rest.TLSClientConfig{CAFile: files.Cert(pki.CA), CertFile: files.Cert(pki.Admin), KeyFile: files.Key(pki.Admin)},
+	})
 }
 
 // clean removes what this process made on the host. Every step runs.

@@ -2,8 +2,14 @@ package apitest_test
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/perch-k8s/perch/internal/node/kubernetes/apitest"
+	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
 )
 
 func clientOf(t *testing.T, kubeconfig string) kubernetes.Interface {
@@ -78,6 +85,7 @@ func TestServer(t *testing.T) {
 		}
 	})
 	t.Run("a container's stop signal is kept", func(t *testing.T) { stopSignal(t, client) })
+	t.Run("a certificate that was renewed is served", func(t *testing.T) { renewed(t, dir, first.Kubeconfig) })
 	role, err := client.RbacV1().ClusterRoles().Get(t.Context(), "system:node-proxier", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +117,36 @@ func TestServer(t *testing.T) {
 			t.Errorf("role %v: %v", role, err)
 		}
 	})
+}
+
+// renewed issues new certificates under a server that runs, as the node does before the old ones end.
+func renewed(t *testing.T, dir, kubeconfig string) {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := func() *x509.Certificate {
+		t.Helper()
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(config.Host, "https://"), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only looked at
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		return conn.ConnectionState().PeerCertificates[0]
+	}
+	before := served()
+	// For another name, which leads to a new one as the time does.
+	r := pki.Request{NodeName: "test", NodeIP: net.IPv4(192, 0, 2, 1), Server: config.Host, Now: time.Now(), ServerDNS: []string{"another.example"}}
+	if _, err := pki.Ensure(filepath.Join(dir, "pki"), r); err != nil {
+		t.Fatal(err)
+	}
+	for before.Equal(served()) {
+		if t.Context().Err() != nil {
+			t.Fatal("the old one is served")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // defaults looks for what the API server's own hooks would have written.
