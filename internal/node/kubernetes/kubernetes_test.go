@@ -118,6 +118,7 @@ func TestStartOrder(t *testing.T) {
 		"dns: kube-apiserver",
 		"volumes: kube-apiserver",
 		"kubernetes: kubelet kube-controller-manager kube-proxy network-policies kube-scheduler default-roles dns volumes",
+		"metrics: kubernetes",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
