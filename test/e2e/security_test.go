@@ -149,7 +149,8 @@ func (n *node) listeners(t *testing.T) []string {
 
 // testNodePorts wants nothing to listen for pods but what they need, and that to ask who they are.
 func testNodePorts(t *testing.T, n *node) {
-	want := []string{"tcp 10250", "tcp 53", "tcp 6443", "udp 53"} // kubelet, names, API server
+	// The kubelet, the metrics API (for the API server alone, by its certificate), names, the API server, names.
+	want := []string{"tcp 10250", "tcp 10270", "tcp 53", "tcp 6443", "udp 53"}
 	if diff := cmp.Diff(want, n.listeners(t)); diff != "" {
 		t.Errorf("what listens in the node, -want +got:\n%s", diff)
 	}
