@@ -86,7 +86,11 @@ func (a *app) config(ctx context.Context, f configFlags, services []string) erro
 	a.warn(project.Warnings)
 	a.closeProgress()
 	if f.format == "kubernetes" {
-		return a.kubernetesConfig(f, project, rendered, up.Applicable(o, project, rendered))
+		objects, err := up.Applicable(o, project, rendered)
+		if err != nil {
+			return err
+		}
+		return a.kubernetesConfig(f, project, rendered, objects)
 	}
 	charts, err := up.Charts(o, project, rendered)
 	if err != nil {

@@ -62,9 +62,9 @@ func connect(t *testing.T, namespace string) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	created, err := c.EnsureNamespace(t.Context(), namespace, nil)
-	if err != nil || !created {
-		t.Fatalf("namespace %s: created %v, %v", namespace, created, err)
+	changed, err := c.EnsureNamespace(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	if err != nil || changed != "created" {
+		t.Fatalf("namespace %s: %q, %v", namespace, changed, err)
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 	if _, err := c.Interface.CoreV1().ServiceAccounts(namespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {

@@ -138,28 +138,43 @@ func (c *Client) Delete(ctx context.Context, objs []runtime.Object) error {
 	return g.Wait()
 }
 
-// EnsureNamespace creates the namespace with the given labels when it is not there. One that is there is left as it
-// is; one that is being deleted is waited for. It says whether it created it.
-func (c *Client) EnsureNamespace(ctx context.Context, name string, labels map[string]string) (created bool, err error) {
-	namespaces := c.Interface.CoreV1().Namespaces()
+// EnsureNamespace creates the namespace when it is not there; one that is being deleted is waited for. One that is there is
+// left as it is, but where Perch enforces a stricter level of Pod Security there than is wanted, more is let in. changed says
+// what was done, "" when nothing was.
+func (c *Client) EnsureNamespace(ctx context.Context, want *corev1.Namespace) (changed string, err error) {
+	namespaces, name := c.Interface.CoreV1().Namespaces(), want.Name
 	for {
 		found, err := namespaces.Get(ctx, name, metav1.GetOptions{})
 		switch {
 		case err == nil && found.DeletionTimestamp == nil:
-			return false, nil
+			return c.admit(ctx, found, want)
 		case err == nil:
 			if err := waitGone(ctx, namespaceSource(namespaces, name), found.UID); err != nil {
-				return false, fmt.Errorf("namespace %s is being deleted: %w", name, err)
+				return "", fmt.Errorf("namespace %s is being deleted: %w", name, err)
 			}
 		case !apierrors.IsNotFound(err):
-			return false, c.Explain(fmt.Errorf("namespace %s: %w", name, err))
+			return "", c.Explain(fmt.Errorf("namespace %s: %w", name, err))
 		}
-		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
-		_, err = namespaces.Create(ctx, ns, metav1.CreateOptions{FieldManager: FieldManager})
-		if err == nil || !apierrors.IsAlreadyExists(err) {
-			return err == nil, err
+		_, err = namespaces.Create(ctx, want, metav1.CreateOptions{FieldManager: FieldManager})
+		switch s, set, _ := OwnSecurity(want); {
+		case err == nil && set && s.Privileged:
+			return "created; Pod Security is " + s.String(), nil
+		case err == nil:
+			return "created", nil
+		case !apierrors.IsAlreadyExists(err):
+			return "", err
 		}
 	}
+}
+
+// admit lets in what the wanted namespace would.
+func (c *Client) admit(ctx context.Context, found, want *corev1.Namespace) (changed string, err error) {
+	have, set, own := OwnSecurity(found)
+	wanted, _, _ := OwnSecurity(want)
+	if !own || !set || have.Privileged || !wanted.Privileged {
+		return "", nil
+	}
+	return "Pod Security is " + wanted.String(), c.SetSecurity(ctx, found.Name, wanted)
 }
 
 // Restart rolls the workloads among objs as `kubectl rollout restart` does, by a time in an annotation of their pods.

@@ -26,6 +26,9 @@ func Compare(w Wanted, o Observed) (Plan, error) {
 	}
 	p := &planner{wanted: w, observed: o, units: units, changed: map[string]bool{}, ends: map[string]ends{}}
 	p.namespace()
+	if err := p.security(); err != nil {
+		return Plan{}, err
+	}
 	p.volumes()
 	for _, u := range units {
 		if err := p.unit(u); err != nil {
@@ -33,10 +36,11 @@ func Compare(w Wanted, o Observed) (Plan, error) {
 		}
 	}
 	orphans := p.orphans()
+	p.tightened(orphans)
 	if err := p.prune(); err != nil {
 		return Plan{}, err
 	}
-	return Plan{Project: w.Project, Namespace: w.Namespace, Steps: p.steps, Orphans: orphans, wanted: w}, nil
+	return Plan{Project: w.Project, Namespace: w.Namespace, Steps: p.steps, Orphans: orphans, wanted: w, security: p.admits}, nil
 }
 
 // inOrder sorts the units so that each comes after those it depends on, else by name.
@@ -100,6 +104,7 @@ type planner struct {
 	volume   []string        // IDs of the volume steps
 	changed  map[string]bool // services that are rolled
 	ends     map[string]ends
+	admits   kube.Security // what the namespace enforces while the plan is carried out
 }
 
 func (p *planner) add(s Step) { p.steps = append(p.steps, s) }

@@ -104,6 +104,30 @@ func planCases(t *testing.T) []planCase {
 			*o = Observed{Project: "shop", Namespace: "shop", Exists: true}
 		}},
 		{"recreate", func(w *Wanted, o *Observed) { w.Recreate = true }},
+		{"asks-for-more", func(w *Wanted, o *Observed) {
+			privileged(t, w, "web")
+			w.Security = kube.Security{Privileged: true, Because: "services.web.privileged"}
+		}},
+		{"asks-for-less", func(w *Wanted, o *Observed) {
+			o.Security = kube.Security{Privileged: true}
+			replace(t, w, "web", deployment("web", "docker.io/library/web:2", 2, "web-env-1"))
+		}},
+		{"asks-for-less-and-an-orphan-may-not", func(w *Wanted, o *Observed) {
+			o.Security = kube.Security{Privileged: true}
+			w.Units = w.Units[:2]
+		}},
+		{"level-of-somebody-else", func(w *Wanted, o *Observed) {
+			o.SecurityIsOur, o.Security = false, kube.Security{Privileged: true}
+			w.Security = kube.Security{Privileged: true}
+		}},
+		{"no-level-yet", func(w *Wanted, o *Observed) { o.SecuritySet = false }},
+		{"no-level-yet-and-more-runs", func(w *Wanted, o *Observed) {
+			privileged(t, w, "db")
+			install(t, o, w.Units[index(w, "db")], "deployed")
+			o.SecuritySet = false
+			w.Units = []Unit{w.Units[index(w, "web")]}
+			w.Known = []string{"db", "worker"}
+		}},
 		{"job-service-failed", func(w *Wanted, o *Observed) {
 			j := job("init", "shop", "", "init:1")
 			w.Units = append(w.Units, unit(t, "init", j))
@@ -224,7 +248,7 @@ func installedShop(t *testing.T) (Wanted, Observed) {
 		Units:   []Unit{web, unit(t, "db", deployment("db", "postgres:18", 1)), worker},
 	}
 	o := Observed{
-		Project: "shop", Namespace: "shop", Exists: true, Ours: true,
+		Project: "shop", Namespace: "shop", Exists: true, Ours: true, SecuritySet: true, SecurityIsOur: true,
 		Releases:  map[string]Installed{},
 		Volumes:   map[string]resource.Quantity{"db-data": resource.MustParse("1Gi")},
 		Config:    map[Ref]Config{{"ConfigMap", "web-env-1"}: {Service: "web", Data: map[string]string{"PORT": "4000"}}},
@@ -278,6 +302,14 @@ func replace(t *testing.T, w *Wanted, service string, objects ...runtime.Object)
 	u := &w.Units[index(w, service)]
 	fresh := unit(t, service, objects...)
 	u.Chart, u.Objects = fresh.Chart, fresh.Objects
+}
+
+// privileged makes the containers of a service so.
+func privileged(t *testing.T, w *Wanted, service string) {
+	t.Helper()
+	d := deployment(service, service+":1", 1)
+	d.Spec.Template.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: new(true)}
+	replace(t, w, service, d)
 }
 
 func service(name string) *corev1.Service {

@@ -109,16 +109,11 @@ func enter(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o E
 
 // ensureNamespace comes before the lock, which lives in the namespace.
 func ensureNamespace(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter) error {
-	created, err := c.EnsureNamespace(ctx, p.Namespace, map[string]string{
-		kube.ProjectLabel: p.Namespace, "app.kubernetes.io/managed-by": "perch",
-	})
-	if err != nil {
-		return err
+	changed, err := c.EnsureNamespace(ctx, kube.ProjectNamespace(p.Namespace, p.security))
+	if err == nil && changed != "" {
+		r.Report(progress.Event{ID: "namespace " + p.Namespace, Status: progress.Done, Text: changed})
 	}
-	if created {
-		r.Report(progress.Event{ID: "namespace " + p.Namespace, Status: progress.Done, Text: "created"})
-	}
-	return nil
+	return err
 }
 
 // errSkipped is the error of a step that did not run because one before it failed. It is not told: the other one is.
@@ -194,6 +189,8 @@ func (e *executor) step(ctx context.Context, s Step) error {
 	switch s.Kind {
 	case CreateNamespace: // done before the lock was taken
 		return nil
+	case Secure:
+		return e.secure(ctx, s)
 	case CreateVolume:
 		return e.volume(ctx, s)
 	case ApplyConfig:
@@ -242,6 +239,15 @@ func (e *executor) volume(ctx context.Context, s Step) error {
 		return err
 	}
 	e.report.Report(progress.Event{ID: id, Status: progress.Done, Text: "created"})
+	return nil
+}
+
+// secure makes the namespace enforce the level of a step.
+func (e *executor) secure(ctx context.Context, s Step) error {
+	if err := e.client.SetSecurity(ctx, e.plan.Namespace, s.security); err != nil {
+		return err
+	}
+	e.report.Report(progress.Event{ID: "namespace " + e.plan.Namespace, Status: progress.Done, Text: "Pod Security is " + s.security.String()})
 	return nil
 }
 

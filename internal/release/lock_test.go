@@ -150,7 +150,7 @@ func TestLook(t *testing.T) {
 func TestLock(t *testing.T) {
 	t.Parallel()
 	c, ns := connect(t), "locked"
-	if _, err := c.EnsureNamespace(t.Context(), ns, nil); err != nil {
+	if _, err := c.EnsureNamespace(t.Context(), kube.ProjectNamespace(ns, kube.Security{})); err != nil {
 		t.Fatal(err)
 	}
 	me, other := Holder{Host: "here", PID: 1}, Holder{User: "ann", Host: "elsewhere", PID: 7, Commit: "1a2b3c4"}
@@ -189,7 +189,7 @@ func TestLock(t *testing.T) {
 func TestWaitForLock(t *testing.T) {
 	t.Parallel()
 	c, ns := connect(t), "waits"
-	if _, err := c.EnsureNamespace(t.Context(), ns, nil); err != nil {
+	if _, err := c.EnsureNamespace(t.Context(), kube.ProjectNamespace(ns, kube.Security{})); err != nil {
 		t.Fatal(err)
 	}
 	l, _, err := acquire(t.Context(), c, ns, atOnce(Holder{User: "ann", Host: "elsewhere", PID: 7}))
@@ -228,7 +228,7 @@ func TestWaitForRemoval(t *testing.T) {
 func TestLostLock(t *testing.T) {
 	t.Parallel()
 	c, ns := connect(t), "lost"
-	if _, err := c.EnsureNamespace(t.Context(), ns, nil); err != nil {
+	if _, err := c.EnsureNamespace(t.Context(), kube.ProjectNamespace(ns, kube.Security{})); err != nil {
 		t.Fatal(err)
 	}
 	l, held, err := acquire(t.Context(), c, ns, atOnce(Holder{Host: "here", PID: 1}))
@@ -262,7 +262,7 @@ func TestLostLock(t *testing.T) {
 func TestTwoAtOnce(t *testing.T) {
 	t.Parallel()
 	c, ns := connect(t), "at-once"
-	if _, err := c.EnsureNamespace(t.Context(), ns, nil); err != nil {
+	if _, err := c.EnsureNamespace(t.Context(), kube.ProjectNamespace(ns, kube.Security{})); err != nil {
 		t.Fatal(err)
 	}
 	hold(t, c, ns, Holder{Host: "elsewhere", PID: 7}, time.Now())

@@ -54,6 +54,10 @@ type Observed struct {
 	Exists    bool // the namespace is there and is not being deleted
 	Ours      bool // the namespace was created by Perch
 
+	Security      kube.Security // what the namespace enforces
+	SecuritySet   bool          // it enforces anything
+	SecurityIsOur bool          // and that is Perch's to change
+
 	Releases  map[string]Installed         // the project's, by release name
 	Volumes   map[string]resource.Quantity // size asked for by each PersistentVolumeClaim, by name
 	Config    map[Ref]Config               // the project's config objects outside releases
@@ -145,6 +149,7 @@ func (o *Observed) observeNamespace(ctx context.Context, c *kube.Client) error {
 	}
 	o.Exists = ns.DeletionTimestamp == nil
 	o.Ours = ns.Labels[kube.ProjectLabel] != ""
+	o.Security, o.SecuritySet, o.SecurityIsOur = kube.OwnSecurity(ns)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/kube"
 )
 
 // Kind is what a step does.
@@ -18,6 +19,7 @@ type Kind string
 // The kinds of steps.
 const (
 	CreateNamespace Kind = "namespace" // create the namespace
+	Secure          Kind = "security"  // enforce another level of Pod Security in the namespace
 	CreateVolume    Kind = "volume"    // create or grow a PersistentVolumeClaim
 	ApplyConfig     Kind = "config"    // apply the config objects of a service
 	Migrate         Kind = "migrate"   // run one pre_start Job to completion
@@ -50,8 +52,9 @@ type Step struct {
 	clean    bool     // broken pods of the last attempt must be deleted first
 	back     takeBack // what to return to when the rollout fails
 	revision int      // to roll back to
-	schema   bool     // the service has migrations, though none of them is to run
-	again    bool     // the objects are as they were: restart the pods
+	security kube.Security
+	schema   bool // the service has migrations, though none of them is to run
+	again    bool // the objects are as they were: restart the pods
 }
 
 // Plan is the steps that bring a project from what is observed to what is wanted, in an order in which they can be
@@ -62,7 +65,8 @@ type Plan struct {
 	Steps     []Step
 	Orphans   []string // services that the Compose file no longer has and whose releases are left alone
 
-	wanted Wanted
+	wanted   Wanted
+	security kube.Security // what the namespace must enforce, at the most, while the plan is carried out
 }
 
 // Changes tells whether the plan has a step that changes or waits for anything.
@@ -110,26 +114,39 @@ func (p Plan) Check(before []Step) error {
 	stale := func(format string, args ...any) error {
 		return fault.New(fault.Other, "look at it again: perch plan", "the plan no longer holds: "+format, args...)
 	}
+	early := map[string]bool{}
+	for _, s := range slices.Concat(p.Steps, before) {
+		if s.early() {
+			early[s.ID] = true
+		}
+	}
+	rest := func(ids []string) []string {
+		return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return early[id] })
+	}
 	for _, s := range p.Steps {
 		old, there := (Plan{Steps: before}).step(s.ID)
 		switch {
+		case early[s.ID]:
 		case !there:
 			return stale("%s is new (%s)", s.ID, s.Cause)
 		case !holds(old.Cause, s.Cause):
 			return stale("%s was because %q, and is because %q", s.ID, old.Cause, s.Cause)
 		case old.Downtime != s.Downtime:
 			return stale("%s has downtime %q, and had %q", s.ID, s.Downtime, old.Downtime)
-		case !slices.Equal(old.After, s.After) || !slices.Equal(old.Soft, s.Soft):
+		case !slices.Equal(rest(old.After), rest(s.After)) || !slices.Equal(old.Soft, s.Soft):
 			return stale("%s comes in another order", s.ID)
 		}
 	}
 	for _, old := range before {
-		if _, there := p.step(old.ID); !there {
+		if _, there := p.step(old.ID); !there && !early[old.ID] {
 			return stale("%s is not needed any more", old.ID)
 		}
 	}
 	return nil
 }
+
+// early tells whether the step may be done before the lock is taken, and then is no part of the plan that is made under it.
+func (s Step) early() bool { return s.Kind == CreateNamespace || s.Kind == Secure && s.ID == letIn }
 
 // step finds a step by its ID.
 func (p Plan) step(id string) (Step, bool) {

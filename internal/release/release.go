@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/perch-k8s/perch/internal/chart"
+	"github.com/perch-k8s/perch/internal/kube"
 )
 
 // Annotations of Chart.yaml in which a release remembers what it was made of. They are a part of each revision, so
@@ -65,6 +66,7 @@ type Wanted struct {
 	Namespace     string
 	Volumes       []runtime.Object // PersistentVolumeClaims; they outlive releases
 	Units         []Unit           // only the services that are asked for; others are left as they are
+	Security      kube.Security    // what all of the project needs; Because names keys of the Compose file
 	Known         []string         // all services of the Compose file, those that are not asked for too: no orphans
 	RemoveOrphans bool             // uninstall the project's releases of services that are neither Units nor Known
 	Recreate      bool             // roll even what is unchanged

@@ -235,6 +235,9 @@ func ExecuteRollback(ctx context.Context, c *kube.Client, rb Rollback, r progres
 	if err != nil {
 		return err
 	}
+	if err := ensureNamespace(ctx, c, p, r); err != nil {
+		return err
+	}
 	h, err := newHelm(c, rb.Namespace, o.HistoryMax)
 	if err != nil {
 		return err
@@ -249,6 +252,7 @@ func (rb Rollback) plan(found map[string]lineage, o Observed) (Plan, error) {
 	p := Plan{Project: rb.Project, Namespace: rb.Namespace}
 	targets := map[string]*helmrelease.Release{}
 	var units []Unit
+	var back []runtime.Object
 	for _, s := range rb.Services {
 		switch s.Does {
 		case Stays:
@@ -275,6 +279,11 @@ func (rb Rollback) plan(found map[string]lineage, o Observed) (Plan, error) {
 		}
 		units = append(units, u)
 		targets[s.Service] = target
+		back = append(back, objects...)
+	}
+	var err error
+	if p.security, err = kube.SecurityOf(back); err != nil {
+		return p, err
 	}
 	ordered, err := inOrder(units)
 	if err != nil { // revisions of several versions of a file may depend on each other in a circle: then no order is right

@@ -1,6 +1,7 @@
 package render_test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +33,10 @@ func checkLevels(t *testing.T, project *compose.Project, out render.Output) {
 				got[path], why[path] = l, reason
 			}
 		}
+	}
+	most := slices.ContainsFunc(slices.Collect(maps.Values(got)), func(l string) bool { return l == string(api.LevelPrivileged) })
+	if most != (len(out.Privileged) > 0) {
+		t.Errorf("a pod is privileged: %t; the keys that ask for it: %v", most, out.Privileged)
 	}
 	noted := notedLevels(project, out.Notes)
 	for path, l := range got {

@@ -28,6 +28,9 @@ func (b *builder) note(r runs, key, format string, args ...any) {
 // weaker notes that a key asks for more than the level restricted allows.
 func (b *builder) weaker(r runs, key, level, why string) {
 	b.note(r, key, "Pod security is %s: %s", level, why)
+	if level == levelPrivileged {
+		b.privileged = append(b.privileged, r.path+"."+key)
+	}
 }
 
 // sortedNotes are all notes in order, each once.

@@ -52,6 +52,8 @@ func Objects(p *compose.Project, images map[string]Image, t Target) (Output, err
 	}
 	slices.SortStableFunc(out.Units, func(a, b Unit) int { return cmp.Compare(a.Service, b.Service) })
 	out.Notes = b.sortedNotes()
+	slices.Sort(b.privileged)
+	out.Privileged = slices.Compact(b.privileged)
 	return out, nil
 }
 
@@ -64,6 +66,8 @@ type builder struct {
 	owners   map[string]map[string]string   // by service and path: whose anonymous volume is there
 	policies bool                           // networks are kept apart by NetworkPolicies
 	notes    []Note
+	// privileged are the keys that ask for more than the level baseline of Pod Security.
+	privileged []string
 }
 
 // workloadOf is a service with those that run in its pod.

@@ -47,6 +47,8 @@ type Output struct {
 	Jobs    map[string]*batchv1.Job     // jobs: that can be run by hand, by Compose name; the Job's name lacks a suffix
 	JobUse  map[string][]runtime.Object // the config objects a job of that name reads
 	Notes   []Note                      // sorted by Path: what a reader of the objects should know
+
+	Privileged []string // paths of keys that ask for more than the level baseline of Pod Security, sorted
 }
 
 // Note says where the objects are less than they could be, and which key asks for it: a weaker level of Pod security, an

@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/perch-k8s/perch/internal/chart"
@@ -33,12 +31,12 @@ func Config(ctx context.Context, o Options) (*compose.Project, render.Output, er
 }
 
 // Applicable is all objects of an output in an order in which they can be applied: the namespace, then what others need.
-func Applicable(o Options, project *compose.Project, rendered render.Output) []runtime.Object {
-	namespace := &corev1.Namespace{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
-		ObjectMeta: metav1.ObjectMeta{Name: namespaceOf(o, project), Labels: map[string]string{kube.ProjectLabel: namespaceOf(o, project)}},
+func Applicable(o Options, project *compose.Project, rendered render.Output) ([]runtime.Object, error) {
+	s, err := security(rendered)
+	if err != nil {
+		return nil, err
 	}
-	objects := slices.Concat([]runtime.Object{namespace}, rendered.Volumes)
+	objects := slices.Concat([]runtime.Object{kube.ProjectNamespace(namespaceOf(o, project), s)}, rendered.Volumes)
 	for _, u := range rendered.Units {
 		objects = append(objects, u.Config...)
 	}
@@ -48,7 +46,7 @@ func Applicable(o Options, project *compose.Project, rendered render.Output) []r
 		}
 		objects = append(objects, u.Objects...)
 	}
-	return objects
+	return objects, nil
 }
 
 // Charts are the Helm charts of the services.

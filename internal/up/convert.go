@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/perch-k8s/perch/internal/chart"
 	"github.com/perch-k8s/perch/internal/compose"
@@ -114,11 +115,35 @@ func imageOf(i image.Image) render.Image {
 	return out
 }
 
+// security is what the namespace must let in for all that was rendered: services, and jobs that may be run by hand. What asks
+// for more than the level baseline is told by its keys in the Compose file.
+func security(rendered render.Output) (kube.Security, error) {
+	var objects []runtime.Object
+	for _, u := range rendered.Units {
+		objects = append(objects, u.Objects...)
+		for _, job := range u.Migrations {
+			objects = append(objects, job)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(rendered.Jobs)) {
+		objects = append(objects, rendered.Jobs[name])
+	}
+	s, err := kube.SecurityOf(objects)
+	if s.Privileged && len(rendered.Privileged) > 0 {
+		s.Because = strings.Join(rendered.Privileged, ", ")
+	}
+	return s, err
+}
+
 // wanted is the project as package release takes it: each service's objects as a chart.
 func wanted(o Options, project *compose.Project, rendered render.Output, images map[string]image.Image) (release.Wanted, error) {
 	w := release.Wanted{
 		Project: project.Name, Namespace: namespaceOf(o, project), Volumes: rendered.Volumes,
 		RemoveOrphans: o.RemoveOrphans, Recreate: o.ForceRecreate,
+	}
+	var err error
+	if w.Security, err = security(rendered); err != nil {
+		return w, err
 	}
 	// Services that were not asked for, or whose profile is off, are no orphans.
 	w.Known = slices.Concat(slices.Collect(maps.Keys(project.AllServices())), slices.Collect(maps.Keys(project.Jobs)))

@@ -29,7 +29,15 @@ func Destinations(ctx context.Context, o Options, path string, rewind func()) ([
 	if err != nil {
 		return nil, nil //nolint:nilerr // the file needs the attribute
 	}
-	all, err := destinations(Applicable(o, project, with), Applicable(o, less, without))
+	more, err := Applicable(o, project, with)
+	if err != nil {
+		return nil, err
+	}
+	rest, err := Applicable(o, less, without)
+	if err != nil {
+		return nil, err
+	}
+	all, err := destinations(more, rest)
 	if err != nil {
 		return nil, err
 	}

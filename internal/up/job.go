@@ -43,7 +43,7 @@ func RunJob(ctx context.Context, o Options, name string, args []string, suffix s
 		return 0, fault.New(fault.ComposeFile, "allow it with triggers: {manual: true}", "job %q may not be run by hand", name)
 	}
 	job = instance(job, suffix, args)
-	if err := kubeReady(ctx, client, job.Namespace, rendered, name); err != nil {
+	if err := kubeReady(ctx, client, job.Namespace, rendered, name, job); err != nil {
 		return 0, err
 	}
 	if err := sweep(ctx, client, job); err != nil {
@@ -118,10 +118,12 @@ func instance(template *batchv1.Job, suffix string, args []string) *batchv1.Job 
 }
 
 // kubeReady puts what the job reads in place. Volumes are applied too: they may be the job's own.
-func kubeReady(ctx context.Context, client *kube.Client, namespace string, rendered render.Output, name string) error {
-	if _, err := client.EnsureNamespace(ctx, namespace, map[string]string{
-		kube.ProjectLabel: namespace, "app.kubernetes.io/managed-by": "perch",
-	}); err != nil {
+func kubeReady(ctx context.Context, client *kube.Client, namespace string, rendered render.Output, name string, job *batchv1.Job) error {
+	s, err := kube.SecurityOf([]runtime.Object{job})
+	if err != nil {
+		return err
+	}
+	if _, err := client.EnsureNamespace(ctx, kube.ProjectNamespace(namespace, s)); err != nil {
 		return err
 	}
 	return client.Apply(ctx, slices.Concat(rendered.Volumes, rendered.JobUse[name]))

@@ -51,7 +51,7 @@ func RunOneOff(ctx context.Context, o OneOff, r progress.Reporter) (exit int, er
 	if err != nil {
 		return -1, err
 	}
-	if err := kubeReady(ctx, client, namespaceOf(o.Options, project), render.Output{Volumes: one.Volumes}, ""); err != nil {
+	if err := kubeReady(ctx, client, namespaceOf(o.Options, project), render.Output{Volumes: one.Volumes}, "", one.Job); err != nil {
 		return -1, err
 	}
 	run := o.Streams

@@ -42,6 +42,7 @@ func TestSecurity(t *testing.T) {
 	t.Run("Anonymous", func(t *testing.T) { testAnonymous(t, n) })
 	t.Run("Tokens", func(t *testing.T) { testTokens(t, n) })
 	t.Run("Kubelet", func(t *testing.T) { testKubeletsRights(t, n) })
+	t.Run("Levels", func(t *testing.T) { testLevels(t, n) })
 	t.Run("AtRest", func(t *testing.T) { testAtRest(t, n) })
 	t.Run("OtherUsers", func(t *testing.T) { testOtherUsers(t, n) })
 }
