@@ -36,7 +36,10 @@ func Merge(ctx context.Context, file, name string, node []byte) error {
 	return edit(ctx, file, func(c *api.Config) bool {
 		c.Clusters[name] = own.Clusters[from.Cluster]
 		c.AuthInfos[name] = own.AuthInfos[from.AuthInfo]
-		entry := api.NewContext()
+		entry := c.Contexts[name] // it may have a namespace, which is the user's choice as well
+		if entry == nil {
+			entry = api.NewContext()
+		}
 		entry.Cluster, entry.AuthInfo = name, name
 		c.Contexts[name] = entry
 		if c.Contexts[c.CurrentContext] == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -75,6 +76,31 @@ func TestMergeAndRemove(t *testing.T) {
 		config, err = clientcmd.LoadFromFile(file)
 		if err != nil || len(config.Contexts) != 1 || config.CurrentContext != "prod" {
 			t.Errorf("got %+v, %v", config, err)
+		}
+	})
+	t.Run("again it keeps the namespace that was chosen", func(t *testing.T) {
+		t.Parallel()
+		file := filepath.Join(t.TempDir(), "config")
+		before := strings.Replace(nodeConfig, "6443", "7443", 1)
+		if err := Merge(t.Context(), file, "perch", []byte(before)); err != nil {
+			t.Fatal(err)
+		}
+		config, err := clientcmd.LoadFromFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Contexts["perch"].Namespace = "shop" // as kubectl config set-context --namespace does
+		if err := clientcmd.WriteToFile(*config, file); err != nil {
+			t.Fatal(err)
+		}
+		if err := Merge(t.Context(), file, "perch", []byte(nodeConfig)); err != nil {
+			t.Fatal(err)
+		}
+		if config, err = clientcmd.LoadFromFile(file); err != nil {
+			t.Fatal(err)
+		}
+		if got := config.Contexts["perch"].Namespace; got != "shop" || config.Clusters["perch"].Server != "https://127.0.0.1:6443" {
+			t.Errorf("namespace %q, server %s", got, config.Clusters["perch"].Server)
 		}
 	})
 	t.Run("a broken file is not replaced", func(t *testing.T) {
