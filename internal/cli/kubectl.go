@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,6 +19,7 @@ import (
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 
 	_ "github.com/perch-k8s/perch/internal/cli/kubectltext" // for what its initialization does
+	"github.com/perch-k8s/perch/internal/migrate"
 )
 
 func newKubectlCommand(a *app) *cobra.Command {
@@ -95,6 +97,7 @@ func (a *app) kubectl(ctx context.Context, t toolTarget, args []string) (err err
 		case fatal:
 			if r.message != "" {
 				_, _ = fmt.Fprintln(a.env.Err, strings.TrimSuffix(r.message, "\n"))
+				a.hintOld(r.message)
 			}
 			err = commandExit(r.code)
 		default:
@@ -125,6 +128,18 @@ func (a *app) kubectl(ctx context.Context, t toolTarget, args []string) (err err
 		kubectlutil.CheckErr(err) // prints and "exits" by the hook above
 	}
 	return nil
+}
+
+var noMatch = regexp.MustCompile(`no matches for kind "([^"]+)" in version "([^"]+)"`)
+
+// hintOld adds to kubectl's refusal of a version that is served no longer what can be done about it.
+func (a *app) hintOld(message string) {
+	for _, m := range noMatch.FindAllStringSubmatch(message, -1) {
+		if migrate.Old(m[2], m[1]) {
+			a.note("hint: Kubernetes serves %s no longer; perch migrate-manifests FILE rewrites it", m[2])
+			return
+		}
+	}
 }
 
 // completeWith runs a command tree's own completion and reads what it prints: one value a line, then ":DIRECTIVE".

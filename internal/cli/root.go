@@ -64,7 +64,7 @@ func (a *app) addMachineCommands(root *cobra.Command) {
 }
 
 func (a *app) addToolCommands(root *cobra.Command) {
-	add(root, groupTools, newKubectlCommand(a), newHelmCommand(a), newCompletionCommand(a), newVersionCommand(a))
+	add(root, groupTools, newKubectlCommand(a), newHelmCommand(a), newMigrateCommand(a), newCompletionCommand(a), newVersionCommand(a))
 }
 
 // orderKey is the annotation of a command that holds its place in the help text: its group and a number of two digits.
