@@ -35,7 +35,7 @@ func split(text string) []segment {
 
 func separates(line string) bool {
 	rest, ok := strings.CutPrefix(line, "---")
-	return ok && strings.TrimLeft(rest, " \t\r\n") == "" || ok && strings.HasPrefix(strings.TrimLeft(rest, " \t"), "#")
+	return ok && strings.TrimLeft(rest, " \t\r\n") != rest || rest == ""
 }
 
 // document is a segment that was read.
@@ -142,11 +142,12 @@ func (d *document) objects() []object {
 	if d.root == nil {
 		return nil
 	}
+	apiVersion, kind := stringOf(d.tree["apiVersion"]), stringOf(d.tree["kind"])
 	items, isList := d.tree["items"].([]any)
-	if kind, _ := d.tree["kind"].(string); !isList || !strings.HasSuffix(kind, "List") {
-		if kind == "" || stringOf(d.tree["apiVersion"]) == "" {
-			return nil
-		}
+	switch {
+	case apiVersion == "" || kind == "":
+		return nil
+	case !isList || apiVersion != "v1" || kind != "List":
 		return []object{{document: d, node: d.root, tree: d.tree}}
 	}
 	nodes := valueOf(d.root, "items")

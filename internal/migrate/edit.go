@@ -121,7 +121,10 @@ func (e edit) written() (string, error) {
 	}
 	head, body := "", e.document.segment.text
 	if line, rest, _ := strings.Cut(body, "\n"); separates(line) {
-		head, body = line+"\n", rest
+		head, body = "---\n", strings.TrimPrefix(line, "---")+"\n"+rest
+		if after := strings.TrimSpace(strings.TrimPrefix(line, "---")); after == "" || strings.HasPrefix(after, "#") {
+			head, body = line+"\n", rest
+		}
 	}
 	if isJSON(body) {
 		text, err := writeJSON(root, body)

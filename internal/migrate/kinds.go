@@ -177,8 +177,12 @@ func successor(apiVersion, name string) (kind, bool, error) {
 	if err != nil {
 		return kind{}, false, nil // not ours to judge
 	}
-	if k, ok := kinds()[gv.WithKind(strings.TrimSuffix(name, "List"))]; ok && !strings.HasSuffix(name, "List") {
+	all := kinds()
+	if k, ok := all[gv.WithKind(name)]; ok {
 		return k, true, nil
+	}
+	if _, ok := all[gv.WithKind(strings.TrimSuffix(name, "List"))]; ok {
+		return kind{}, false, problems{{text: "a list of this kind is for programs", hint: "write apiVersion: v1, kind: List, and an apiVersion and a kind for each item"}}
 	}
 	for _, l := range lostKinds() {
 		if l.group == apiVersion && (l.kind == name || l.kind == "*") {

@@ -39,7 +39,7 @@ func (p *patcher) text() string {
 	var out []string
 	at := 0
 	for _, one := range p.patches {
-		out = append(out, p.lines[at:one.from]...)
+		out = append(out, p.lines[min(at, one.from):one.from]...)
 		out = append(out, one.lines...)
 		at = max(at, one.to)
 	}
