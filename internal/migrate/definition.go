@@ -1,6 +1,8 @@
 package migrate
 
 import (
+	"slices"
+
 	v1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -41,15 +43,23 @@ func adaptDefinition(old, converted runtime.Object) {
 	}
 }
 
-// loosen makes a schema keep unknown fields at every level. Objects that did not say so become of type object: a structural
-// schema says of each field what it is.
+// loosen makes a schema structural where that can be done without another meaning, and lets it keep unknown fields at every
+// level. What has no type may be anything; the root is always an object.
 func loosen(s *v1.JSONSchemaProps, root bool) {
-	fields := len(s.Properties) > 0 || s.AdditionalProperties != nil
-	if s.Type == "" && (root || fields) {
+	switch {
+	case s.Type != "" || s.XIntOrString:
+	case root || s.AdditionalProperties != nil:
 		s.Type = "object"
+	case numberOrText(s.AnyOf):
+		s.XIntOrString = true
+	default:
+		s.XPreserveUnknownFields = ptr.To(true)
 	}
 	if s.Type == "object" && s.AdditionalProperties == nil {
 		s.XPreserveUnknownFields = ptr.To(true)
+	}
+	if s.Type == "array" && s.Items == nil {
+		s.Items = &v1.JSONSchemaPropsOrArray{Schema: &v1.JSONSchemaProps{}}
 	}
 	for name, property := range s.Properties {
 		loosen(&property, false)
@@ -61,4 +71,13 @@ func loosen(s *v1.JSONSchemaProps, root bool) {
 	if s.Items != nil && s.Items.Schema != nil {
 		loosen(s.Items.Schema, false)
 	}
+}
+
+// numberOrText tells of the one choice of types that a structural schema has a word for.
+func numberOrText(anyOf []v1.JSONSchemaProps) bool {
+	var types []string
+	for _, one := range anyOf {
+		types = append(types, one.Type)
+	}
+	return slices.Equal(types, []string{"integer", "string"})
 }
