@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perch-k8s/perch/internal/node"
+	"github.com/perch-k8s/perch/internal/node/settings"
 	"github.com/perch-k8s/perch/internal/ui"
 )
 
@@ -22,15 +23,26 @@ func newClusterCommand(a *app) *cobra.Command {
 }
 
 func newClusterStart(a *app) *cobra.Command {
-	return a.command(&cobra.Command{
+	c := &cobra.Command{
 		Use:         "start [NAME]",
 		Short:       "Start the cluster, or do nothing when it runs",
-		Example:     "perch cluster start",
+		Example:     "perch cluster start\nperch cluster start --subnet 172.30.240.0/24 --disk-budget 20GB  # kept for the next starts",
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: exits("1 failed, 2 usage, 16 locked"),
-	}, func(ctx context.Context, args []string) error {
+	}
+	var chosen settings.Settings
+	flags := c.Flags()
+	flags.Var((*prefix)(&chosen.Subnet), "subnet", "`network` that the node takes four addresses of; without it, one that is free")
+	flags.Var((*prefix)(&chosen.PodCIDR), "pod-cidr", "`network` of the pods, for a new cluster; without it, one that the machine has no way to")
+	flags.Var((*prefix)(&chosen.ServiceCIDR), "service-cidr", "`network` of the Services, for a new cluster; without it, as for pods")
+	flags.Var((*size)(&chosen.DiskBudget), "disk-budget", "`size` of images and build cache together, as 20GB; without it, a quarter of the disk")
+	return a.command(c, func(ctx context.Context, args []string) error {
 		cluster := a.cluster(args...)
+		cluster.Settings = chosen
 		if a.globals.dryRun {
+			if err := cluster.Check(); err != nil {
+				return err
+			}
 			a.say("would start cluster %s in %s", cluster.Name, cluster.Dir)
 			return nil
 		}

@@ -113,3 +113,26 @@ func TestGlobals(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+func TestPrefixAndSize(t *testing.T) {
+	t.Parallel()
+	var p prefix
+	if p.String() != "" || p.Set("172.30.240.9/24") != nil || p.String() != "172.30.240.0/24" {
+		t.Errorf("got %s", p.String())
+	}
+	if p.Set("172.30.240.0") == nil || p.Set("") == nil {
+		t.Error("an address or nothing is taken for a network")
+	}
+	for in, want := range map[string]size{"20GB": 20e9, "1.5g": 15e8, "500MB": 5e8, "1000000000": 1e9} {
+		var s size
+		if err := s.Set(in); err != nil || s != want {
+			t.Errorf("%q: %d, %v", in, s, err)
+		}
+	}
+	for _, in := range []string{"-1GB", "0", "much", ""} {
+		var s size
+		if s.Set(in) == nil {
+			t.Errorf("%q: taken as %d", in, s)
+		}
+	}
+}

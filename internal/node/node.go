@@ -22,6 +22,7 @@ import (
 	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
 	"github.com/perch-k8s/perch/internal/node/layout"
 	"github.com/perch-k8s/perch/internal/node/sandbox"
+	"github.com/perch-k8s/perch/internal/node/settings"
 	"github.com/perch-k8s/perch/internal/node/supervisor"
 )
 
@@ -33,10 +34,11 @@ const StateDir = "/var/lib/perch"
 
 // Cluster is one embedded node, running or not.
 type Cluster struct {
-	Name       string // lower-case letters, digits and hyphens
-	Dir        string // its folder, absolute; see StateDir
-	Kubeconfig string // the user's kubeconfig, where the context is kept; "": none
-	Executable string // this program, to be started as the supervisor
+	Name       string            // lower-case letters, digits and hyphens
+	Dir        string            // its folder, absolute; see StateDir
+	Kubeconfig string            // the user's kubeconfig, where the context is kept; "": none
+	Executable string            // this program, to be started as the supervisor
+	Settings   settings.Settings // what was chosen for its start; the zero value is what was kept
 	Environ    []string
 }
 

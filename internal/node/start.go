@@ -70,15 +70,20 @@ func (c Cluster) begin(ctx context.Context, r progress.Reporter) (began bool, er
 		return false, err
 	}
 	if c.serving(ctx) { // what it needed was there; and a disk that filled up since must not keep anybody from it
-		return false, nil
+		return false, c.checkRunning()
 	}
-	findings := preflight.Check(ctx, c.Dir)
+	m := c.machine()
+	m.Cluster = c.known(ctx)
+	findings := preflight.Check(ctx, m)
 	for _, f := range findings {
-		if !f.Fatal {
-			r.Report(progress.Event{ID: "cluster", Status: progress.Warned, Text: f.What + "; " + f.Hint})
+		if f.State == preflight.Warn {
+			r.Report(progress.Event{ID: "cluster", Status: progress.Warned, Text: f.What + "; " + f.Cure})
 		}
 	}
 	if err := preflight.Error(findings); err != nil {
+		return false, err
+	}
+	if err := c.Check(); err != nil {
 		return false, err
 	}
 	return c.ensureSupervisor(ctx)
@@ -149,6 +154,9 @@ func (c Cluster) spawn(lock *os.File) error {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
+	}
+	if err := c.keepSettings(); err != nil {
+		return err
 	}
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: l.Control(), Net: "unix"})
 	if err != nil {

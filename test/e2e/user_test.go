@@ -39,6 +39,7 @@ type user struct {
 	artifacts  string
 	env        []string
 	said       *transcript
+	in         *space // where the user's programs run; nil: on this machine itself
 }
 
 // newUser makes a user, and takes all that is theirs away at the end of the test. The cluster's name begins with the
@@ -225,7 +226,7 @@ func (u *user) begin(ctx context.Context, c command) (*process, error) {
 		p.said = &transcript{}
 	}
 	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
-	if err := cmd.Start(); err != nil {
+	if err := u.in.start(cmd); err != nil {
 		return nil, err
 	}
 	go func() {

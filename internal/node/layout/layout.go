@@ -48,5 +48,8 @@ func (l Layout) BuilderSocket() string { return filepath.Join(l.Run(), "buildkit
 // Lock is held by the supervisor as long as it lives.
 func (l Layout) Lock() string { return l.Dir + ".lock" }
 
+// Settings is what the user chose for the cluster, as JSON.
+func (l Layout) Settings() string { return filepath.Join(l.Dir, "settings.json") }
+
 // State is what must be known to clean up after a supervisor that was killed, as JSON.
 func (l Layout) State() string { return filepath.Join(l.Dir, "state.json") }

@@ -6,45 +6,12 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 )
-
-func TestPlanForChoosesAFreeSubnet(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		taken []string
-		want  string
-	}{
-		"nothing taken":     {nil, "10.89.0.2/30"},
-		"first one taken":   {[]string{"10.89.0.0/30"}, "10.89.0.6/30"},
-		"a wider one taken": {[]string{"10.89.0.0/24"}, "10.89.1.2/30"},
-		"default route":     {[]string{"0.0.0.0/0"}, "10.89.0.2/30"},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var taken []netip.Prefix
-			for _, s := range test.taken {
-				taken = append(taken, netip.MustParsePrefix(s))
-			}
-			p, err := PlanFor("perch", taken, 1400)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if p.NodeIP.String() != test.want || p.HostIP.Addr().Next() != p.NodeIP.Addr() {
-				t.Errorf("node %s, host %s", p.NodeIP, p.HostIP)
-			}
-		})
-	}
-	if _, err := PlanFor("perch", []netip.Prefix{netip.MustParsePrefix("10.89.0.0/16")}, 1500); err == nil {
-		t.Error("no error when nothing is free")
-	}
-}
 
 func TestLinkNameFits(t *testing.T) {
 	t.Parallel()

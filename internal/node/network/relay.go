@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 const (
@@ -121,4 +123,15 @@ func parseServers(r io.Reader) []string {
 		}
 	}
 	return servers
+}
+
+// Answers says why a DNS server gives no answer of any kind within ctx, nil when it gives one.
+func Answers(ctx context.Context, server string) error {
+	question := new(dns.Msg).SetQuestion("localhost.", dns.TypeA)
+	client := dns.Client{}
+	if deadline, ok := ctx.Deadline(); ok {
+		client.Timeout = time.Until(deadline)
+	}
+	_, _, err := client.ExchangeContext(ctx, question, server)
+	return err
 }

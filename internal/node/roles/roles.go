@@ -23,7 +23,6 @@ import (
 	"github.com/perch-k8s/perch/internal/node/containerd"
 	"github.com/perch-k8s/perch/internal/node/kubernetes"
 	"github.com/perch-k8s/perch/internal/node/layout"
-	"github.com/perch-k8s/perch/internal/node/network"
 	"github.com/perch-k8s/perch/internal/node/sandbox"
 	"github.com/perch-k8s/perch/internal/node/supervisor"
 )
@@ -166,7 +165,7 @@ func containerdConfig(spec supervisor.Spec) (string, error) {
 	}
 	return containerd.WriteConfig(
 		containerd.Paths{Root: l.Containerd(), State: "/run/containerd", Socket: l.ContainerdSocket(), Bin: l.Programs(), Config: filepath.Join(l.Run(), "containerd")},
-		containerd.Options{SandboxImage: spec.SandboxImage, PodCIDR: network.PodCIDR, MTU: spec.MTU, KeepOOMScore: containerd.HasCapSysResource(string(self))},
+		containerd.Options{SandboxImage: spec.SandboxImage, PodCIDR: spec.PodCIDR, MTU: spec.MTU, KeepOOMScore: containerd.HasCapSysResource(string(self))},
 	)
 }
 
@@ -193,7 +192,7 @@ func runKubernetes(ctx context.Context, args []string) error {
 	return kubernetes.Run(ctx, kubernetes.Config{
 		Dir: l.Kubernetes(), RunDir: "/run/perch", LogDir: l.Logs(), VolumesDir: l.Volumes(),
 		NodeName: spec.NodeName, NodeIP: spec.NodeIP, APIPort: supervisor.InsideAPIPort,
-		PodCIDR: network.PodCIDR, ServiceCIDR: network.ServiceCIDR, ClusterDomain: "cluster.local",
+		PodCIDR: spec.PodCIDR, ServiceCIDR: spec.ServiceCIDR, ClusterDomain: "cluster.local",
 		PolicyTable:      network.PolicyTable,
 		ContainerdSocket: l.ContainerdSocket(),
 		DNSUpstream:      net.JoinHostPort(spec.Nameserver, "53"), HostIP: spec.HostIP, ResolvConf: "/etc/resolv.conf",

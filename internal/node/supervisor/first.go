@@ -43,6 +43,8 @@ type Spec struct {
 	NodeName     string        `json:"nodeName"`
 	NodeIP       string        `json:"nodeIP"`
 	MTU          int           `json:"mtu"`
+	PodCIDR      string        `json:"podCIDR"`
+	ServiceCIDR  string        `json:"serviceCIDR"`
 	SandboxImage string        `json:"sandboxImage"`
 	Nameserver   string        `json:"nameserver"` // the DNS relay, as the sandbox sees it
 	HostIP       string        `json:"hostIP"`     // the host, as the sandbox sees it
@@ -51,10 +53,12 @@ type Spec struct {
 
 func (s *supervisor) spec() Spec {
 	name := s.Layout.Name
-	node := s.state.Network.NodeIP.Addr().String()
+	plan := s.state.Network
+	node := plan.NodeIP.Addr().String()
 	return Spec{
-		Layout: s.Layout, NodeName: name, NodeIP: node, MTU: s.state.Network.MTU,
-		SandboxImage: assets.PauseRef, Nameserver: network.RelayIP, HostIP: s.state.Network.HostIP.Addr().String(), Env: childEnv(os.Environ(), s.Layout),
+		Layout: s.Layout, NodeName: name, NodeIP: node, MTU: plan.MTU, PodCIDR: plan.PodCIDR.String(), ServiceCIDR: plan.ServiceCIDR.String(),
+		SandboxImage: assets.PauseRef, Nameserver: network.RelayIP, HostIP: plan.HostIP.Addr().String(),
+		Env: exempt(childEnv(os.Environ(), s.Layout), insideNames(plan)...),
 		Room: sandbox.Room{
 			Name: name, Hostname: name, Keep: s.Layout.Dir,
 			ResolvConf: "nameserver " + network.RelayIP + "\noptions timeout:2 attempts:2\n",

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"strings"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -63,15 +62,6 @@ const (
 
 // othersRun tells whether a node of another name runs on this machine: it may need the IP forwarding.
 func othersRun(name string) (bool, error) {
-	sockets, err := os.ReadFile("/proc/net/unix")
-	if err != nil {
-		return false, err
-	}
-	for line := range strings.Lines(string(sockets)) {
-		_, claimed, ok := strings.Cut(strings.TrimSpace(line), " "+claimPrefix)
-		if ok && claimed != name {
-			return true, nil
-		}
-	}
-	return false, nil
+	running, err := Claimed()
+	return slices.ContainsFunc(running, func(other string) bool { return other != name }), err
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/perch-k8s/perch/internal/node/network"
 	"github.com/perch-k8s/perch/internal/node/publisher"
 	"github.com/perch-k8s/perch/internal/node/sandbox"
+	"github.com/perch-k8s/perch/internal/node/settings"
 )
 
 // InsideAPIPort is the API server's port inside the sandbox; outside it has State.APIPort.
@@ -50,6 +51,7 @@ type State struct {
 type supervisor struct {
 	Options
 	state     State
+	settings  settings.Settings
 	api       net.Listener // of the API server, on the host
 	unlock    func()       // lets other nodes look for a subnet
 	status    *recorder
@@ -157,14 +159,22 @@ func (s *supervisor) prepare() error {
 // loadState reads what an earlier run chose, chooses what is missing, and writes it before anything is changed.
 func (s *supervisor) loadState() error {
 	old, err := ReadState(s.Layout)
+	there := err == nil
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	taken, mtu, err := network.HostNetworks()
+	if s.settings, err = settings.Read(s.Layout.Settings()); err != nil {
+		return err
+	}
+	wish, err := Wish(old, there, s.settings)
 	if err != nil {
 		return err
 	}
-	if s.state.Network, err = network.PlanFor(s.Layout.Name, taken, mtu); err != nil {
+	host, mtu, err := network.HostNetworks()
+	if err != nil {
+		return err
+	}
+	if s.state.Network, err = network.PlanFor(s.Layout.Name, wish, host, mtu); err != nil {
 		return err
 	}
 	if err := network.EnableForwarding(); err != nil {
@@ -207,6 +217,7 @@ func (s *supervisor) connect(ctx context.Context, first *firstProcess) error {
 		return err
 	}
 	s.unlock() // the subnet is seen to be taken
+	s.work.Go(func() { s.report("firewall", s.state.Network.OpenDoors(ctx)) })
 	s.work.Go(func() { s.report("dns-relay", network.Relay(ctx, s.inside, network.HostServers)) })
 	context.AfterFunc(ctx, func() { _ = s.api.Close() })
 	inside := net.JoinHostPort("127.0.0.1", strconv.Itoa(InsideAPIPort))

@@ -1,0 +1,90 @@
+// Package settings is what a user chose for a cluster when it was started, and is kept for its next starts in one file of
+// the cluster's folder. It decides nothing about a machine.
+package settings
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+)
+
+// Settings are the choices. The zero value of each leaves it to the node.
+type Settings struct {
+	Subnet      netip.Prefix `json:"subnet,omitzero"`      // of the cable between host and sandbox
+	PodCIDR     netip.Prefix `json:"podCIDR,omitzero"`     // cannot be changed once the cluster is there
+	ServiceCIDR netip.Prefix `json:"serviceCIDR,omitzero"` // cannot be changed once the cluster is there
+	DiskBudget  int64        `json:"diskBudget,omitempty"` // bytes for images and the build cache
+}
+
+// Over is these settings, with those of kept where they leave something open.
+func (s Settings) Over(kept Settings) Settings {
+	return Settings{
+		Subnet: or(s.Subnet, kept.Subnet), PodCIDR: or(s.PodCIDR, kept.PodCIDR), ServiceCIDR: or(s.ServiceCIDR, kept.ServiceCIDR),
+		DiskBudget: cmp.Or(s.DiskBudget, kept.DiskBudget),
+	}
+}
+
+func or(a, b netip.Prefix) netip.Prefix {
+	if a.IsValid() {
+		return a.Masked()
+	}
+	return b
+}
+
+// Limits of the budget that is taken when none was chosen.
+const (
+	share       = 4 // the disk's part of it is one in so many
+	leastBudget = 10e9
+	mostBudget  = 100e9
+)
+
+// LeastBudget is the smallest budget, in bytes, that can be chosen: what one app with its build needs.
+const LeastBudget = 1e9
+
+// Budget is how many bytes images and the build cache may use on a disk of that size: a quarter of it, at least 10 and at
+// most 100 GB, and never more than half.
+func (s Settings) Budget(disk int64) int64 {
+	if s.DiskBudget > 0 {
+		return s.DiskBudget
+	}
+	return min(max(disk/share, leastBudget), mostBudget, disk/2)
+}
+
+// BuildCache is the part of a budget that the build cache keeps to: a quarter, so that images always have room.
+func BuildCache(budget int64) int64 { return budget / 4 }
+
+// Read reads the file; the zero value when there is none.
+func Read(path string) (Settings, error) {
+	var s Settings
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// Write replaces the file at once: a killed writer leaves the old one.
+func (s Settings) Write(path string) error {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	temp, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = temp.Write(data)
+	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), path)
+}
