@@ -30,7 +30,9 @@ func TestSecurityOf(t *testing.T) {
 	hostPath := func(s *corev1.PodSpec) {
 		s.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/srv"}}}}
 	}
-	template := func(edit func(*corev1.PodSpec)) corev1.PodTemplateSpec { return corev1.PodTemplateSpec{Spec: podWith(edit)} }
+	template := func(edit func(*corev1.PodSpec)) corev1.PodTemplateSpec {
+		return corev1.PodTemplateSpec{Spec: podWith(edit)}
+	}
 	for name, tt := range map[string]struct {
 		objects []runtime.Object
 		want    Security

@@ -74,7 +74,9 @@ func judgeSubnets(c Cluster, host []network.Route, via string) Finding {
 			"if they must: perch cluster delete, then: perch cluster start --pod-cidr NETWORK/16 --service-cidr NETWORK/16")
 	}
 	text := fmt.Sprintf("node %s, pods %s, Services %s", p.NodeIP.Addr(), p.PodCIDR, p.ServiceCIDR)
-	if wide := slices.DeleteFunc(slices.Clone(host), func(r network.Route) bool { return r.Prefix.Bits() < 1 || r.Prefix.Bits() > 16 || r.Prefix.Addr().IsLoopback() }); len(wide) > 0 {
+	if wide := slices.DeleteFunc(slices.Clone(host), func(r network.Route) bool {
+		return r.Prefix.Bits() < 1 || r.Prefix.Bits() > 16 || r.Prefix.Addr().IsLoopback()
+	}); len(wide) > 0 {
 		text += "; taken by others: " + routesText(wide)
 	}
 	return ok(text)

@@ -23,6 +23,7 @@ import (
 	"github.com/perch-k8s/perch/internal/node/containerd"
 	"github.com/perch-k8s/perch/internal/node/kubernetes"
 	"github.com/perch-k8s/perch/internal/node/layout"
+	"github.com/perch-k8s/perch/internal/node/network"
 	"github.com/perch-k8s/perch/internal/node/sandbox"
 	"github.com/perch-k8s/perch/internal/node/supervisor"
 )
