@@ -143,6 +143,10 @@ func (c Cluster) serving(ctx context.Context) bool {
 	return err == nil && s.Running && s.State != sandbox.Stopped && s.State != sandbox.Failed
 }
 
+// guard is a shell that starts the supervisor again when a signal ended it (a shell's exit code is then above 128): when
+// somebody, or a machine without memory, killed it. A shell takes less than a megabyte.
+const guard = `while "$@"; code=$?; [ $code -gt 128 ]; do sleep 0.1; done; exit $code`
+
 // spawn starts the supervisor in the background. The control socket listens before it runs, so that nobody has to wait
 // for it; the lock goes with it.
 func (c Cluster) spawn(lock *os.File) error {
@@ -174,7 +178,7 @@ func (c Cluster) spawn(lock *os.File) error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(c.Executable, "node", "supervisor", c.Name, c.Dir)
+	cmd := exec.Command("/bin/sh", "-c", guard, "perch", c.Executable, "node", "supervisor", c.Name, c.Dir)
 	cmd.Env, cmd.Dir = c.Environ, "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{socket, lock}

@@ -263,12 +263,15 @@ func testTokens(t *testing.T, n *node) {
 		t.Errorf("the token is none: %v", err)
 	}
 	for name, try := range map[string]func() error{
-		"Secrets":          func() error { _, err := api.CoreV1().Secrets("yard").List(ctx, all); return err },
-		"Secrets of all":   func() error { _, err := api.CoreV1().Secrets("").List(ctx, all); return err },
-		"ConfigMaps":       func() error { _, err := api.CoreV1().ConfigMaps("yard").List(ctx, all); return err },
-		"Pods":             func() error { _, err := api.CoreV1().Pods("yard").List(ctx, all); return err },
-		"Nodes":            func() error { _, err := api.CoreV1().Nodes().List(ctx, all); return err },
-		"a pod of its own": func() error { _, err := api.CoreV1().Pods("yard").Create(ctx, &corev1.Pod{}, metav1.CreateOptions{}); return err },
+		"Secrets":        func() error { _, err := api.CoreV1().Secrets("yard").List(ctx, all); return err },
+		"Secrets of all": func() error { _, err := api.CoreV1().Secrets("").List(ctx, all); return err },
+		"ConfigMaps":     func() error { _, err := api.CoreV1().ConfigMaps("yard").List(ctx, all); return err },
+		"Pods":           func() error { _, err := api.CoreV1().Pods("yard").List(ctx, all); return err },
+		"Nodes":          func() error { _, err := api.CoreV1().Nodes().List(ctx, all); return err },
+		"a pod of its own": func() error {
+			_, err := api.CoreV1().Pods("yard").Create(ctx, &corev1.Pod{}, metav1.CreateOptions{})
+			return err
+		},
 	} {
 		if err := try(); !apierrors.IsForbidden(err) {
 			t.Errorf("%s: %v", name, err)

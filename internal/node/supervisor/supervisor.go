@@ -10,9 +10,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -59,6 +62,7 @@ type supervisor struct {
 	stop      context.CancelCauseFunc
 	inside    network.Namespace
 	extracted chan error     // gets the end of the extraction of the carried programs
+	ready     atomic.Bool    // whether the sandbox of now was ready at some time
 	work      sync.WaitGroup // everything that ends with ctx
 }
 
@@ -67,9 +71,9 @@ type supervisor struct {
 func Run(ctx context.Context, o Options) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	s := &supervisor{Options: o, status: newRecorder(), stop: stop, extracted: make(chan error, 1)}
+	s := &supervisor{Options: o, status: newRecorder(), stop: stop}
 	served := s.serveControl()
-	err := s.run(ctx)
+	err := s.keep(ctx)
 	if err != nil {
 		s.status.record(sandbox.Event{Component: Node, State: sandbox.Failed, Error: err.Error(), Time: time.Now()})
 	} else {
@@ -78,6 +82,29 @@ func Run(ctx context.Context, o Options) error {
 	s.status.close()
 	served()
 	return err
+}
+
+// keep makes the sandbox anew when somebody, or a machine without memory, killed the first process of one that was ready. One
+// that ends by itself, or before it was ready, has a fault that a restart would not mend.
+func (s *supervisor) keep(ctx context.Context) error {
+	for {
+		s.ready.Store(false)
+		err := s.run(ctx)
+		if !killed(err) || !s.ready.Load() || ctx.Err() != nil {
+			return err
+		}
+		s.status.record(sandbox.Event{Component: Node, State: sandbox.Exited, Error: err.Error(), Time: time.Now()})
+	}
+}
+
+// killed says whether a signal ended the process whose end err is.
+func killed(err error) bool {
+	ended, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		return false
+	}
+	status, ok := ended.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled()
 }
 
 func (s *supervisor) run(ctx context.Context) (err error) {
@@ -144,6 +171,7 @@ func (s *supervisor) prepare() error {
 			return err
 		}
 	}
+	s.extracted = make(chan error, 1)
 	s.work.Go(func() { s.extracted <- assets.Extract(l.Programs()) }) // the network is made meanwhile
 	if err := s.loadState(); err != nil {
 		return err
@@ -284,6 +312,7 @@ func (s *supervisor) afterKubernetes(ctx context.Context, cancel context.CancelC
 	}
 	p := &publisher.Publisher{Client: client, Dial: s.inside.Dial}
 	s.status.setPublisher(p)
+	s.ready.Store(true)
 	s.status.record(sandbox.Event{Component: Node, State: sandbox.Ready, Time: time.Now()})
 	s.report("publisher", p.Run(ctx))
 }
