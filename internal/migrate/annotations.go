@@ -40,8 +40,8 @@ func successorOf(name string) (field, since string, ok bool) {
 		{"container.seccomp.security.alpha.kubernetes.io/*", "securityContext.seccompProfile of the container", "1.27"},
 		{"volume.alpha.kubernetes.io/storage-class", "spec.storageClassName of the claim", "1.6"},
 	} {
-		prefix, any := strings.CutSuffix(a[0], "*")
-		if name == a[0] || any && strings.HasPrefix(name, prefix) {
+		prefix, group := strings.CutSuffix(a[0], "*")
+		if name == a[0] || group && strings.HasPrefix(name, prefix) {
 			return a[1], a[2], true
 		}
 	}
