@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	readyWithin = 90 * time.Second // a node that is not ready by then has a fault
+	quietFor    = 90 * time.Second // when nothing became ready for so long, the node has a fault; a slow machine takes longer for all
 	storeWithin = 20 * time.Second // for a containerd that was killed to answer again
 	stopWithin  = 45 * time.Second
 	logTail     = 20 // lines of a log in an error
@@ -191,8 +191,10 @@ func (c Cluster) spawn(lock *os.File) error {
 
 // awaitReady follows the node's events until the component is ready, and passes them on.
 func (c Cluster) awaitReady(ctx context.Context, r progress.Reporter, component string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("not ready after %s", readyWithin))
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stuck := time.AfterFunc(quietFor, func() { cancel(errStuck) })
+	defer stuck.Stop()
 	began := time.Now() // what happened before is history: a node that runs already has much of it
 	var failure, last string
 	err := c.events(ctx, "GET", "/events", func(e sandbox.Event) bool {
@@ -206,6 +208,7 @@ func (c Cluster) awaitReady(ctx context.Context, r progress.Reporter, component 
 			last = e.Component + ": " + e.Error
 		}
 		if ready && e.Time.After(began) {
+			stuck.Reset(quietFor)
 			r.Report(progress.Event{ID: "cluster", Status: progress.Working, Text: e.Component + " ready", Time: e.Time})
 		}
 		return true
@@ -213,11 +216,13 @@ func (c Cluster) awaitReady(ctx context.Context, r progress.Reporter, component 
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) && failure == "" && last == "" {
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), errStuck) && failure == "" && last == "" {
 		return context.Cause(ctx)
 	}
 	return c.startFailure(err, failure, last)
 }
+
+var errStuck = fmt.Errorf("nothing more became ready within %s", quietFor)
 
 // startFailure says why, with what the logs say.
 func (c Cluster) startFailure(err error, failure, last string) error {

@@ -63,8 +63,8 @@ const (
 )
 
 const (
-	wholeName    = "kubernetes" // the component whose readiness is that of everything
-	startTimeout = 2 * time.Minute
+	wholeName    = "kubernetes"    // the component whose readiness is that of everything
+	startTimeout = 2 * time.Minute // for one more component to become ready
 	// The API server would take 2 s to send its clients away; all of them end with it, and the store is closed next.
 	stopTimeout = 500 * time.Millisecond
 	// What a client may ask of the API server in a second, where clients are the node's own and share its process.

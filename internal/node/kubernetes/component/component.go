@@ -55,7 +55,7 @@ type Step struct {
 
 // Options are the limits of a run. Zero means none.
 type Options struct {
-	StartTimeout time.Duration // from the beginning until everything is ready
+	StartTimeout time.Duration // for one more to become ready, until everything is
 	StopTimeout  time.Duration // for each component to end when it is asked to, before the next one is asked
 }
 
@@ -70,8 +70,9 @@ func Run(ctx context.Context, steps []Step, o Options, report func(Event)) error
 	defer fail(nil)
 	parts := make([]*part, len(steps))
 	ready := map[string]<-chan struct{}{}
+	progress := make(chan struct{}, len(steps))
 	for i, s := range steps {
-		p := &part{step: s, ready: make(chan struct{}), done: make(chan struct{}), stopping: stopping, fail: fail, report: report}
+		p := &part{step: s, ready: make(chan struct{}), done: make(chan struct{}), progress: progress, stopping: stopping, fail: fail, report: report}
 		for _, n := range s.Needs {
 			p.needs = append(p.needs, need{n, ready[n]})
 		}
@@ -85,7 +86,7 @@ func Run(ctx context.Context, steps []Step, o Options, report func(Event)) error
 		all.Go(p.run)
 	}
 	if o.StartTimeout > 0 {
-		all.Go(func() { watchStart(stopping, parts, o.StartTimeout, fail) })
+		all.Go(func() { watchStart(stopping, parts, progress, o.StartTimeout, fail) })
 	}
 	<-stopping.Done()
 	stopAll(parts, o.StopTimeout)
@@ -112,20 +113,32 @@ func check(steps []Step) error {
 	return nil
 }
 
-// watchStart fails the run when not everything is ready in time, and says what was missing.
-func watchStart(ctx context.Context, parts []*part, limit time.Duration, fail func(error)) {
+// watchStart fails the run when parts are missing and none became ready for the time of the limit, and says what the first
+// of them waits for. A slow machine may take longer than that for all of them.
+func watchStart(ctx context.Context, parts []*part, progress <-chan struct{}, limit time.Duration, fail func(error)) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
+	for range parts {
+		select {
+		case <-progress:
+			timer.Reset(limit)
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			giveUpAll(ctx, parts, limit, fail)
+			return
+		}
+	}
+}
+
+// giveUpAll asks the parts that are not ready to give up, one by one: their own Ready says what it waits for.
+func giveUpAll(ctx context.Context, parts []*part, limit time.Duration, fail func(error)) {
 	for _, p := range parts {
 		select {
 		case <-p.ready:
 			continue
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-			timer.Reset(0) // for those behind it
+		default:
 		}
-		// The part's own Ready says what it waits for: ask it to give up, and take its answer.
 		p.giveUp(fmt.Errorf("%s: not ready within %s", p.step.Name(), limit), fail)
 		select {
 		case <-p.ready: // at the last moment
@@ -163,8 +176,9 @@ type part struct {
 	needs    []need
 	ctx      context.Context // ends when this part is to stop
 	stop     context.CancelFunc
-	ready    chan struct{} // closed when it serves
-	done     chan struct{} // closed when it has ended, or will never begin
+	ready    chan struct{}   // closed when it serves
+	done     chan struct{}   // closed when it has ended, or will never begin
+	progress chan<- struct{} // gets one when it serves
 	stopping context.Context
 	fail     context.CancelCauseFunc
 	report   func(Event)
@@ -213,6 +227,7 @@ func (p *part) waitReady(ctx context.Context) {
 	if err == nil {
 		p.report(Event{Component: p.step.Name(), State: Ready})
 		close(p.ready)
+		p.progress <- struct{}{}
 		return
 	}
 	p.mu.Lock()

@@ -170,6 +170,24 @@ func TestRunIsLateThoughSomeAreReadyAtTheLastMoment(t *testing.T) {
 	})
 }
 
+// A slow machine gets ready step by step: only when none follows for the time of the limit, something is wrong.
+func TestRunWaitsAsLongAsThereIsProgress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(context.Context) error { time.Sleep(2 * time.Second); return nil }
+		ctx, cancel := context.WithCancel(t.Context())
+		r := &recorder{when: "c ready", end: cancel}
+		steps := []component.Step{
+			{Component: fake{name: "a", ready: slow}},
+			{Component: fake{name: "b", ready: slow}, Needs: []string{"a"}},
+			{Component: fake{name: "c", ready: slow}, Needs: []string{"b"}},
+		}
+		if err := component.Run(ctx, steps, component.Options{StartTimeout: 3 * time.Second}, r.report); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestRunLetsBeWhatDoesNotStop(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
