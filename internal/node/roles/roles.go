@@ -196,7 +196,7 @@ func runKubernetes(ctx context.Context, args []string) error {
 		PodCIDR: spec.PodCIDR, ServiceCIDR: spec.ServiceCIDR, ClusterDomain: "cluster.local",
 		PolicyTable:      network.PolicyTable,
 		ContainerdSocket: l.ContainerdSocket(),
-		DNSUpstream:      net.JoinHostPort(spec.Nameserver, "53"), HostIP: spec.HostIP, ResolvConf: "/etc/resolv.conf",
+		DNSUpstream:      net.JoinHostPort(spec.Nameserver, "53"), HostIP: spec.HostIP, ResolvConf: sandbox.ResolvConf,
 	}, func(e kubernetes.Event) {
 		name := e.Component
 		if name == supervisor.Kubernetes && e.State == kubernetes.Starting {

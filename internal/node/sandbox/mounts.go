@@ -150,10 +150,14 @@ func (m Mounts) mountSys() error {
 	return nil
 }
 
-// mountEtc replaces the two files of /etc that speak of the host's network.
+// ResolvConf is where the sandbox's own resolv.conf is, whatever the host has at /etc.
+const ResolvConf = "/run/perch/resolv.conf"
+
+// mountEtc replaces the two files of /etc that speak of the host's network. One that the host has not (a minimal Debian has
+// no /etc/hosts) stays missing: /etc is the host's own.
 func (m Mounts) mountEtc() error {
 	for path, text := range map[string]string{"/etc/resolv.conf": m.ResolvConf, "/etc/hosts": m.Hosts} {
-		source := filepath.Join("/run/perch", filepath.Base(path))
+		source := filepath.Join(filepath.Dir(ResolvConf), filepath.Base(path))
 		if err := os.MkdirAll(filepath.Dir(source), 0o755); err != nil {
 			return err
 		}
@@ -172,7 +176,7 @@ func (m Mounts) mountEtc() error {
 				return err
 			}
 		}
-		if err := mount(source, target, "", unix.MS_BIND, ""); err != nil {
+		if err := mount(source, target, "", unix.MS_BIND, ""); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 	}
