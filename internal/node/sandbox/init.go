@@ -18,6 +18,7 @@ type Room struct {
 	Keep       string // the node's folder
 	ResolvConf string
 	Hosts      string
+	Sysctls    map[string]string // see Mounts
 }
 
 // Furnish makes the room. It is called once, by the first process, in namespaces of its own.
@@ -30,7 +31,8 @@ func (r Room) Furnish() error {
 	if err != nil {
 		return err
 	}
-	if err := (Mounts{Keep: r.Keep, ResolvConf: r.ResolvConf, Hosts: r.Hosts, Cgroups: groups}).Apply(); err != nil {
+	m := Mounts{Keep: r.Keep, ResolvConf: r.ResolvConf, Hosts: r.Hosts, Cgroups: groups, Sysctls: r.Sysctls}
+	if err := m.Apply(); err != nil {
 		return err
 	}
 	if err := groups.Settle(); err != nil {

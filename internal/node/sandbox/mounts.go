@@ -18,6 +18,9 @@ type Mounts struct {
 	ResolvConf string  // text of /etc/resolv.conf
 	Hosts      string  // text of /etc/hosts
 	Cgroups    Cgroups // whose folders become the root of /sys/fs/cgroup
+	// Sysctls are settings of the machine's kernel that have this value inside, whatever is written to them, and keep
+	// theirs outside. Names are those of files below /proc/sys.
+	Sysctls map[string]string
 }
 
 // Apply changes the mount namespace of the calling process, which must be its own: the host's root stays, so that host
@@ -45,8 +48,38 @@ func (m Mounts) Apply() error {
 	if err := m.hideWritable(keep); err != nil {
 		return err
 	}
+	if err := m.mountSysctls(); err != nil {
+		return err
+	}
 	return m.mountEtc()
 }
+
+// mountSysctls puts files of ours over the settings.
+func (m Mounts) mountSysctls() error {
+	// A pod with a user namespace may mount /proc only where there is one with nothing put over it.
+	if err := os.MkdirAll(wholeProc, 0o555); err != nil {
+		return err
+	}
+	if err := mount("proc", wholeProc, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return err
+	}
+	for name, value := range m.Sysctls {
+		source := filepath.Join("/run/perch/sysctl", strings.ReplaceAll(name, "/", "."))
+		if err := os.MkdirAll(filepath.Dir(source), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(source, []byte(value+"\n"), 0o644); err != nil {
+			return err
+		}
+		err := mount(source, filepath.Join("/proc/sys", name), "", unix.MS_BIND, "")
+		if err != nil && !errors.Is(err, unix.ENOENT) { // a kernel without it
+			return err
+		}
+	}
+	return nil
+}
+
+const wholeProc = "/run/perch/proc"
 
 // hidden are the folders that containerd, the kubelet and the CNI write to by fixed paths, and what there may be of them
 // on the host, made by others. All of /run is hidden: /run/systemd alone would make runc ask systemd for cgroups.

@@ -9,11 +9,13 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/component-helpers/node/util/sysctl"
 
 	"github.com/perch-k8s/perch/internal/node/assets"
 	"github.com/perch-k8s/perch/internal/node/layout"
@@ -63,7 +65,22 @@ func (s *supervisor) spec() Spec {
 			Name: name, Hostname: name, Keep: s.Layout.Dir,
 			ResolvConf: "nameserver " + network.RelayIP + "\noptions timeout:2 attempts:2\n",
 			Hosts:      fmt.Sprintf("127.0.0.1 localhost\n%s %s\n", node, name),
+			Sysctls:    kubeletSysctls(),
 		},
+	}
+}
+
+// kubeletSysctls are the settings that the kubelet makes on its machine. It finds them made: a laptop is not to restart after
+// a driver's mistake, or to hand out memory that it has not, since somebody tried an app, and to go on so when the cluster
+// is deleted.
+func kubeletSysctls() map[string]string {
+	return map[string]string{
+		sysctl.VMOvercommitMemory: strconv.Itoa(sysctl.VMOvercommitMemoryAlways),
+		sysctl.VMPanicOnOOM:       strconv.Itoa(sysctl.VMPanicOnOOMInvokeOOMKiller),
+		sysctl.KernelPanic:        strconv.Itoa(sysctl.KernelPanicRebootTimeout),
+		sysctl.KernelPanicOnOops:  strconv.Itoa(sysctl.KernelPanicOnOopsAlways),
+		sysctl.RootMaxKeys:        strconv.Itoa(sysctl.RootMaxKeysSetting),
+		sysctl.RootMaxBytes:       strconv.Itoa(sysctl.RootMaxBytesSetting),
 	}
 }
 
