@@ -56,7 +56,8 @@ func (p Plan) Connect(ctx context.Context, sandbox Namespace, pid int) error {
 	if err := p.removeLink(); err != nil {
 		return err
 	}
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: p.HostLink, MTU: p.MTU}, PeerName: sandboxLink, PeerNamespace: netlink.NsPid(pid)}
+	attrs := netlink.LinkAttrs{Name: p.HostLink, MTU: p.MTU, HardwareAddr: p.hardwareAddr()}
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: sandboxLink, PeerNamespace: netlink.NsPid(pid)}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("virtual cable %s: %w", p.HostLink, err)
 	}
@@ -89,6 +90,13 @@ func (p Plan) Connect(ctx context.Context, sandbox Namespace, pid int) error {
 		}
 		return nft(ctx, p.sandboxRules())
 	})
+}
+
+// hardwareAddr is that of the host's end. One that the kernel chose would be replaced by udev a moment later, when the
+// sandbox may have learnt it already.
+func (p Plan) hardwareAddr() net.HardwareAddr {
+	ip := p.HostIP.Addr().As4()
+	return net.HardwareAddr{0x02, 0x42, ip[0], ip[1], ip[2], ip[3]} // 02: administered locally
 }
 
 func (p Plan) connectInside(h *netlink.Handle) error {
