@@ -192,7 +192,7 @@ func workerOptions(cl *containerd.Client, c Config, id, root string) (base.Worke
 		MetadataStore:    md,
 		NetworkProviders: networks,
 		Executor:         containerdexecutor.New(executorOptions(cl, c, root, networks)),
-		Snapshotter:      snapshot.NewSnapshotter(snapshotter, cl.SnapshotService(snapshotter), namespace, nil),
+		Snapshotter:      snapshot.NewSnapshotter(snapshotter, durable{cl.SnapshotService(snapshotter), c.Root}, namespace, nil),
 		ContentStore:     content,
 		Applier:          winlayers.NewFileSystemApplierWithWindows(content, cl.DiffService()),
 		Differ:           winlayers.NewWalkingDiffWithWindows(content, cl.DiffService()),

@@ -43,6 +43,9 @@ disabled_plugins = [
 ]
 [grpc]
   address = {{.Socket}}
+[plugins.'io.containerd.service.v1.diff-service']
+  # A layer is on disk before it counts as unpacked: a power cut would leave its files empty, and nothing would ever look.
+  sync_fs = true
 [plugins.'io.containerd.cri.v1.images']
   snapshotter = "overlayfs"
   [plugins.'io.containerd.cri.v1.images'.pinned_images]

@@ -116,10 +116,19 @@ func (p *Provisioner) Provision(_ context.Context, o controller.ProvisionOptions
 		return nil, controller.ProvisioningFinished, err
 	}
 	// Chmod, since Mkdir's mode goes through the umask.
-	if err := errors.Join(os.MkdirAll(dir, 0o777), os.Chmod(dir, 0o777)); err != nil {
+	// On disk before its object is: after a power cut there would be a volume without a directory.
+	if err := errors.Join(os.MkdirAll(dir, 0o777), os.Chmod(dir, 0o777), syncDir(p.Dir)); err != nil {
 		return nil, controller.ProvisioningFinished, err
 	}
 	return p.volume(o, dir), controller.ProvisioningFinished, nil
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // volume is the PersistentVolume for a directory. It is of the type "local", which the kubelet bind-mounts, rather

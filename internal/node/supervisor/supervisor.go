@@ -379,15 +379,20 @@ func ReadState(l layout.Layout) (State, error) {
 	return state, nil
 }
 
-// writeState replaces the file at once: a killed writer leaves the old one.
+// writeState replaces the file at once: a killed writer leaves the old one. It is on disk before it gets its name, or a
+// power cut would leave an empty file that no later start can read.
 func writeState(l layout.Layout, state State) error {
 	data, err := json.Marshal(state)
 	if err != nil {
 		return err
 	}
-	temp := l.State() + ".new"
-	if err := os.WriteFile(temp, data, 0o600); err != nil {
+	temp, err := os.OpenFile(l.State()+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
 		return err
 	}
-	return os.Rename(temp, l.State())
+	_, err = temp.Write(data)
+	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), l.State())
 }
