@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/perch-k8s/perch/internal/node/systemd"
 )
 
 // Cgroups are the control groups of one sandbox: a folder in each hierarchy of the host. A process that was put there
@@ -20,12 +22,16 @@ type Cgroups struct {
 	unified bool     // one v2 hierarchy with the controllers; else v1, with or without a v2 beside it
 	roots   []string // mount points on the host, as /sys/fs/cgroup or /sys/fs/cgroup/memory
 	path    string   // below each root, as perch/perch
+	scope   string   // below each root: where systemd puts the sandbox, as system.slice/perch-perch.scope
 }
+
+// Scope is the name of the systemd unit of a sandbox.
+func Scope(name string) string { return "perch-" + name + ".scope" }
 
 // HostCgroups finds the control group hierarchies of this machine for a sandbox of that name. mountinfo is the text of
 // /proc/self/mountinfo.
 func HostCgroups(mountinfo []byte, name string) (Cgroups, error) {
-	c := Cgroups{path: filepath.Join("perch", name)}
+	c := Cgroups{path: filepath.Join("perch", name), scope: filepath.Join(systemd.Slice, Scope(name))}
 	lines := bufio.NewScanner(bytes.NewReader(mountinfo))
 	for lines.Scan() {
 		before, after, ok := strings.Cut(lines.Text(), " - ")
@@ -62,27 +68,35 @@ func (c Cgroups) Controllers() []string {
 	return slices.Compact(names)
 }
 
-// Join makes the folders and moves the calling process into them. A child that it then starts with a new cgroup
-// namespace has them as its root. Call Leave once the child runs.
+// Join moves the calling process into the folders, and makes those that systemd has not made: all of them where it is not
+// the init, and in version 1 those of hierarchies that it leaves to others (cpuset, freezer, hugetlb). A child that the
+// process then starts with a new cgroup namespace has them as its root. Call Leave once the child runs.
 func (c Cgroups) Join() error {
 	for _, root := range c.roots {
-		dir := filepath.Join(root, c.path)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("control group %s: %w", dir, err)
+		if insideOf(filepath.Join(root, c.scope)) {
+			continue // systemd has moved it there
 		}
-		if filepath.Base(root) == "cpuset" {
-			if err := inheritCpuset(root, c.path); err != nil {
-				return err
-			}
-		}
-		if c.unified {
-			if err := errors.Join(enableControllers(root), enableControllers(filepath.Dir(dir))); err != nil {
-				return err
-			}
-		}
-		if err := writeFile(filepath.Join(dir, "cgroup.procs"), fmt.Sprint(os.Getpid())); err != nil {
+		if err := c.make(root); err != nil {
 			return err
 		}
+		if err := writeFile(filepath.Join(root, c.path, "cgroup.procs"), fmt.Sprint(os.Getpid())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// make makes the folder in one hierarchy.
+func (c Cgroups) make(root string) error {
+	dir := filepath.Join(root, c.path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("control group %s: %w", dir, err)
+	}
+	if filepath.Base(root) == "cpuset" {
+		return inheritCpuset(root, c.path)
+	}
+	if c.unified {
+		return errors.Join(enableControllers(root), enableControllers(filepath.Dir(dir)))
 	}
 	return nil
 }
@@ -93,7 +107,11 @@ func (c Cgroups) Leave() error {
 	if !c.unified {
 		return nil
 	}
-	return moveToLeaf(filepath.Join(c.roots[0], c.path), "supervisor")
+	dir := filepath.Join(c.roots[0], c.scope)
+	if !insideOf(dir) {
+		dir = filepath.Join(c.roots[0], c.path)
+	}
+	return moveToLeaf(dir, "supervisor")
 }
 
 // Settle is Leave for the first process, seen from inside: it then hands the controllers down to the pods.
@@ -144,10 +162,19 @@ func (c Cgroups) Missing() []string {
 	return missing
 }
 
+// folders are all that there may be of the sandbox, wherever it was put.
+func (c Cgroups) folders() []string {
+	var all []string
+	for _, root := range c.roots {
+		all = append(all, filepath.Join(root, c.path), filepath.Join(root, c.scope))
+	}
+	return all
+}
+
 // Kill ends every process that is still in the sandbox's control groups, but not the caller.
 func (c Cgroups) Kill() {
-	for _, root := range c.roots {
-		_ = filepath.WalkDir(filepath.Join(root, c.path), func(path string, d fs.DirEntry, err error) error {
+	for _, dir := range c.folders() {
+		_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || !d.IsDir() {
 				return nil
 			}
@@ -167,17 +194,20 @@ func (c Cgroups) Kill() {
 // folders. Processes that were just killed keep a folder busy for a moment: it waits for them until the deadline.
 func (c Cgroups) Remove(deadline time.Duration) error {
 	var errs []error
-	for _, root := range c.roots {
-		dir := filepath.Join(root, c.path)
+	for _, dir := range c.folders() {
 		if insideOf(dir) {
+			root := filepath.Dir(filepath.Dir(dir))
 			_ = writeFile(filepath.Join(root, "cgroup.procs"), fmt.Sprint(os.Getpid()))
 		}
 		errs = append(errs, removeTree(dir, time.Now().Add(deadline)))
-		_ = os.Remove(filepath.Dir(dir)) // the folder of all sandboxes, when this was the last
+	}
+	for _, root := range c.roots {
+		_ = os.Remove(filepath.Join(root, filepath.Dir(c.path))) // the folder of all sandboxes, when this was the last
 	}
 	return errors.Join(errs...)
 }
 
+// insideOf tells whether the calling process is in a control group or in one below it.
 func insideOf(dir string) bool {
 	found := false
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

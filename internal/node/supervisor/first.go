@@ -108,7 +108,8 @@ type firstProcess struct {
 	ended  chan error // holds its end once it is there
 }
 
-// startSandbox starts the first process in namespaces of its own. It waits there for its Spec.
+// startSandbox starts the first process in namespaces of its own, of which the control groups are those that this process
+// is in. It waits there for its Spec.
 func (s *supervisor) startSandbox() (*firstProcess, error) {
 	specRead, specWrite, err := os.Pipe()
 	if err != nil {
@@ -130,9 +131,6 @@ func (s *supervisor) startSandbox() (*firstProcess, error) {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
-	if err := s.groups.Join(); err != nil {
-		return nil, err
-	}
 	cmd := exec.Command("/proc/self/exe", "node", "init")
 	cmd.Env = []string{}
 	cmd.Stdout, cmd.Stderr = log, log

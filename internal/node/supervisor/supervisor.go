@@ -37,6 +37,7 @@ const InsideAPIPort = 6443
 const (
 	stopWithin  = 30 * time.Second // from the wish to stop to the end by force
 	groupsAfter = 5 * time.Second  // for the control groups of killed processes
+	scopeWithin = 10 * time.Second // for systemd to make a scope
 )
 
 // Options say which node, and how it meets the parts that are heavier than this package.
@@ -108,11 +109,11 @@ func killed(err error) bool {
 }
 
 func (s *supervisor) run(ctx context.Context) (err error) {
-	release, err := Claim(ctx, s.Layout.Name)
+	giveBack, err := Claim(ctx, s.Layout.Name)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer giveBack()
 	if s.unlock, err = lockHost(ctx); err != nil {
 		return err
 	}
@@ -121,6 +122,11 @@ func (s *supervisor) run(ctx context.Context) (err error) {
 		return errors.Join(err, s.clean())
 	}
 	defer func() { _ = s.api.Close() }()
+	release, err := s.ownGroups(ctx)
+	if err != nil {
+		return errors.Join(err, s.clean())
+	}
+	defer release()
 	first, err := s.startSandbox()
 	if err != nil {
 		return errors.Join(err, s.clean())
@@ -173,15 +179,7 @@ func (s *supervisor) prepare() error {
 	}
 	s.extracted = make(chan error, 1)
 	s.work.Go(func() { s.extracted <- assets.Extract(l.Programs()) }) // the network is made meanwhile
-	if err := s.loadState(); err != nil {
-		return err
-	}
-	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	s.groups, err = sandbox.HostCgroups(mountinfo, l.Name)
-	return err
+	return s.loadState()
 }
 
 // loadState reads what an earlier run chose, chooses what is missing, and writes it before anything is changed.
@@ -343,15 +341,12 @@ func Clean(ctx context.Context, l layout.Layout, state State) error {
 		errs = append(errs, state.Network.Disconnect(ctx))
 	}
 	errs = append(errs, restoreForwarding(ctx, l.Name))
-	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
-	if err == nil {
-		groups, err := sandbox.HostCgroups(mountinfo, l.Name)
-		if err == nil {
-			groups.Kill()
-			errs = append(errs, groups.Remove(groupsAfter))
-		}
+	groups, err := hostGroups(l.Name)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
 	}
-	return errors.Join(append(errs, err)...)
+	groups.Kill()
+	return errors.Join(append(errs, groups.Remove(groupsAfter))...)
 }
 
 func restoreForwarding(ctx context.Context, name string) error {
