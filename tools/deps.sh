@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Looks for what building, running and testing need beside Go. Installs it with apt when run by root on Debian or
-# Ubuntu; otherwise says what to install.
+# Looks for what building, running and testing need beside Go, and with the argument vm for what virtual machines need.
+# Installs it with apt when run by root on Debian or Ubuntu; otherwise says what to install.
 set -euo pipefail
 
 go=${GO:-go}
@@ -31,6 +31,12 @@ need iproute2 command -v ip
 need procps command -v ps
 need util-linux command -v nsenter
 need ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
+if [[ ${1:-} == vm ]]; then
+	need qemu-system-x86 command -v qemu-system-x86_64
+	need qemu-utils command -v qemu-img
+	need mmdebstrap command -v mmdebstrap
+	need e2fsprogs command -v mke2fs
+fi
 if command -v dpkg >/dev/null; then
 	need debian-archive-keyring test -s /usr/share/keyrings/debian-archive-keyring.gpg
 fi
