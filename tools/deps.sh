@@ -37,6 +37,9 @@ if [[ ${1:-} == vm ]]; then
 	need mmdebstrap command -v mmdebstrap
 	need e2fsprogs command -v mke2fs
 fi
+if [[ ${1:-} == e2e ]]; then # the road by hand opens a session with it
+	need postgresql-client command -v psql
+fi
 if command -v dpkg >/dev/null; then
 	need debian-archive-keyring test -s /usr/share/keyrings/debian-archive-keyring.gpg
 fi

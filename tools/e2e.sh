@@ -7,6 +7,7 @@ if [[ $(id -u) != 0 ]]; then
 	echo "e2e: the node needs root; run: sudo env \"PATH=\$PATH\" make e2e" >&2
 	exit 1
 fi
+tools/deps.sh e2e
 export CGO_ENABLED=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
