@@ -41,6 +41,7 @@ func (b *bench) all(ctx context.Context) *report {
 		measure func(context.Context, *report) error
 	}{
 		{"start", b.starts},
+		{"time to k8s", b.timeToK8s},
 		{"idle node", func(ctx context.Context, r *report) error { return b.idle(ctx, r, "empty node") }},
 		{"images", b.prepare},
 		{"up with no cluster", b.upFromNothing},

@@ -61,7 +61,8 @@ func TestPlatformLeavesContainersOut(t *testing.T) {
 	one := func(pid, parent int, args ...string) process { return process{pid: pid, parent: parent, args: args} }
 	all := []process{
 		one(1, 0, "/sbin/init"),
-		one(10, 1, "/usr/bin/perch", "node", "supervisor", "bench", "/var/lib/perch/bench"),
+		one(9, 1, "/bin/sh", "-c", "again", "perch", "/usr/bin/perch", "node", "supervisor", "bench", "/var/lib/perch/bench"),
+		one(10, 9, "/usr/bin/perch", "node", "supervisor", "bench", "/var/lib/perch/bench"),
 		one(11, 1, "/usr/bin/perch", "node", "supervisor", "perch", "/var/lib/perch/perch"),
 		one(12, 11, "/proc/self/exe", "node", "init"),
 		one(20, 10, "/proc/self/exe", "node", "init"),
@@ -75,7 +76,7 @@ func TestPlatformLeavesContainersOut(t *testing.T) {
 	for _, p := range platform(all, "bench") {
 		got = append(got, p.role())
 	}
-	want := []string{"supervisor", "init", "kubernetes", "containerd-shim-runc-v2", "pause"}
+	want := []string{"sh", "supervisor", "init", "kubernetes", "containerd-shim-runc-v2", "pause"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("processes (-want +got):\n%s", diff)
 	}

@@ -87,13 +87,19 @@ func (p procFS) pss(pid int) (int64, error) {
 	return 0, fmt.Errorf("process %d has no Pss", pid)
 }
 
-// platform are the processes of the node called name: its supervisor and all below, but not what runs in containers.
+// platform are the processes of the node called name: its supervisor, the shell that watches it, and all below, but not what
+// runs in containers.
 func platform(all []process, name string) []process {
 	below := map[int][]process{}
-	var todo []process
+	supervises := map[int]bool{}
 	for _, one := range all {
 		below[one.parent] = append(below[one.parent], one)
-		if at := slices.Index(one.args, "supervisor"); at > 0 && at+1 < len(one.args) && one.args[at-1] == "node" && one.args[at+1] == name {
+		at := slices.Index(one.args, "supervisor")
+		supervises[one.pid] = at > 0 && at+1 < len(one.args) && one.args[at-1] == "node" && one.args[at+1] == name
+	}
+	var todo []process
+	for _, one := range all {
+		if supervises[one.pid] && !supervises[one.parent] {
 			todo = append(todo, one)
 		}
 	}
