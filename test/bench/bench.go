@@ -43,6 +43,7 @@ func (b *bench) all(ctx context.Context) *report {
 		{"start", b.starts},
 		{"time to k8s", b.timeToK8s},
 		{"idle node", func(ctx context.Context, r *report) error { return b.idle(ctx, r, "empty node") }},
+		{"replicas", b.replicas},
 		{"images", b.prepare},
 		{"up with no cluster", b.upFromNothing},
 		{"up on a running node", b.upOnNode},

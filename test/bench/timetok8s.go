@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -79,6 +80,7 @@ spec:
   template:
     metadata: {labels: {app: page}}
     spec:
+      terminationGracePeriodSeconds: 1
       containers:
       - name: page
         image: busybox:1.36
@@ -96,6 +98,41 @@ func (b *bench) deployPage(ctx context.Context) error {
 	apply.Env, apply.Stdin = b.perch.env, bytes.NewReader([]byte(page))
 	if out, err := apply.CombinedOutput(); err != nil {
 		return fmt.Errorf("apply: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// replicas measures how long a node with three pods of the page takes to have fifty ready.
+func (b *bench) replicas(ctx context.Context, r *report) (err error) {
+	if err := b.deployPage(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		_, derr := b.perch.run(context.WithoutCancel(ctx), "kubectl", "delete", "deployment", "page", "-n", "default", "--wait", "--cascade=foreground")
+		err = errors.Join(err, derr)
+	}()
+	scale := func(n string) stage {
+		return stage{
+			n + " replicas",
+			func(ctx context.Context) error {
+				_, err := b.perch.run(ctx, "kubectl", "scale", "deployment", "page", "-n", "default", "--replicas="+n)
+				return err
+			},
+			[]string{"kubectl", "get", "deployment", "page", "-n", "default", "-o", "jsonpath=({.status.replicas} {.status.readyReplicas})"}, "(" + n + " " + n + ")",
+		}
+	}
+	for range b.rounds {
+		if err := b.reach(ctx, scale("3")); err != nil {
+			return err
+		}
+		if err := b.reach(ctx, stage{name: "3 pods", args: []string{"kubectl", "get", "pods", "-n", "default", "-o", "jsonpath=({.items[*].metadata.labels.app})"}, says: "(page page page)"}); err != nil {
+			return err
+		}
+		at := time.Now()
+		if err := b.reach(ctx, scale("50")); err != nil {
+			return err
+		}
+		r.seconds("3 to 50 replicas", time.Since(at))
 	}
 	return nil
 }
