@@ -60,7 +60,7 @@ func (a *app) addAppCommands(root *cobra.Command) {
 }
 
 func (a *app) addMachineCommands(root *cobra.Command) {
-	add(root, groupMachine, newClusterCommand(a), newImageCommand(a), newDoctorCommand(a))
+	add(root, groupMachine, newClusterCommand(a), newImageCommand(a), newSystemCommand(a), newDoctorCommand(a))
 }
 
 func (a *app) addToolCommands(root *cobra.Command) {

@@ -16,8 +16,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/perch-k8s/perch/internal/fault"
 )
 
 // AddLayer makes an image of base and one more layer, an uncompressed tar, and unpacks it. Everything else is as in base.
@@ -156,24 +154,4 @@ func addDiff(config []byte, layer digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(all)
-}
-
-// Remove takes images out of the store by their full names. What of them other images or containers need stays; a name
-// that is not there is no error.
-func (s Store) Remove(ctx context.Context, refs []string) error {
-	ctx = quiet(ctx)
-	cl, err := s.dial()
-	if err != nil {
-		return err
-	}
-	defer cl.close()
-	if cl.Client == nil {
-		return fault.New(fault.Unreachable, startHint, "%w", errNoStore)
-	}
-	for _, ref := range refs {
-		if err := cl.ImageService().Delete(ctx, ref); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("image %s: %w", familiar(ref), err)
-		}
-	}
-	return nil
 }

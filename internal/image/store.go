@@ -84,7 +84,7 @@ func (s Store) Load(ctx context.Context, archive io.Reader) ([]string, error) {
 	}
 	defer r.Close()
 	// A name that is no name (an OCI layout may carry a mere tag) is dropped here and missed below.
-	loaded, err := cl.Import(ctx, r, containerd.WithImageRefTranslator(func(name string) string {
+	loaded, err := cl.Import(ctx, r, containerd.WithImageLabels(loadedLabels()), containerd.WithImageRefTranslator(func(name string) string {
 		ref, _ := normalize(name)
 		return ref
 	}))

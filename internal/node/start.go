@@ -173,7 +173,7 @@ func (c Cluster) spawn(lock *os.File) error {
 		return err
 	}
 	defer func() { _ = socket.Close() }()
-	log, err := os.Create(l.Log("supervisor"))
+	log, err := os.OpenFile(l.Log("supervisor"), os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

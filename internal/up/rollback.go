@@ -125,6 +125,7 @@ func Rollback(ctx context.Context, o Options, plan RollbackPlan, r progress.Repo
 		if err := release.ExecuteRollback(ctx, client, plan.Rollback, r, options); err != nil {
 			return result, err
 		}
+		keepBudget(ctx, o, client, r)
 	}
 	result.Revisions, result.Deploy, err = revisions(ctx, client, plan.Namespace)
 	return result, err

@@ -103,6 +103,9 @@ func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (
 	if result.Revisions, result.Deploy, err = revisions(ctx, s.client, result.Namespace); err != nil {
 		return err
 	}
+	if result.Changed {
+		keepBudget(ctx, s.options, s.client, r)
+	}
 	return tooMany(result.Proof, s.options.MaxFailures)
 }
 

@@ -148,15 +148,25 @@ func TestTwoClusters(t *testing.T) {
 			t.Fatal(r)
 		}
 	}
+	var pages []string
 	for _, u := range []*user{one, two} {
 		u.load(t, "busybox:1.36")
 		u.reachesOut(t)
+		pages = append(pages, u.publishes(t))
 	}
 	one.perch(t, "", "cluster", "delete", "--yes")
+	t.Run("the ports of the one that is deleted are closed", func(t *testing.T) {
+		if body, err := fetch(t.Context(), pages[0]); err == nil {
+			t.Errorf("%s still answers: %s", pages[0], body)
+		}
+	})
 	t.Run("the one that stays is whole", func(t *testing.T) {
 		n := two.connect(t)
 		if err := n.nodeReady(t.Context()); err != nil {
 			t.Error(err)
+		}
+		if body := mustFetch(t, pages[1]); body != two.cluster+"\n" {
+			t.Errorf("%s says %q", pages[1], body)
 		}
 		p := n.project(t, "one", map[string]string{"compose.yaml": "services:\n  web:\n    image: busybox:1.36\n    command: httpd -f\n    expose: [\"80\"]\n    stop_grace_period: 1s\n"})
 		p.up(t)
@@ -166,6 +176,25 @@ func TestTwoClusters(t *testing.T) {
 	two.perch(t, "", "cluster", "delete", "--yes")
 	one.deleted(t, before, nil)
 	two.deleted(t, before, nil)
+}
+
+// publishes deploys an app that says the cluster's name on a port of this machine, and returns its URL.
+func (u *user) publishes(t *testing.T) string {
+	t.Helper()
+	port := freePort(t)
+	p := u.project(t, "page", map[string]string{"compose.yaml": fmt.Sprintf(`services:
+  page:
+    image: busybox:1.36
+    command: sh -c "mkdir /www && echo %s > /www/index.html && exec httpd -f -h /www"
+    ports: ["%s:80"]
+    stop_grace_period: 1s
+`, u.cluster, port)})
+	p.up(t)
+	url := "http://127.0.0.1:" + port
+	if body := mustFetch(t, url); body != u.cluster+"\n" {
+		t.Errorf("%s says %q", url, body)
+	}
+	return url
 }
 
 // reachesOut wants a pod to connect to the outside, where this machine itself can.

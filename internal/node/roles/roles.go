@@ -80,8 +80,11 @@ func supervise(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	l := layout.Layout{Name: args[0], Dir: args[1]}
+	log := boundLog(l.Log("supervisor"))
+	defer func() { _ = log.Close() }()
 	return supervisor.Run(ctx, supervisor.Options{
-		Layout:  layout.Layout{Name: args[0], Dir: args[1]},
+		Layout:  l,
 		Control: control,
 	})
 }
@@ -222,6 +225,6 @@ func build(ctx context.Context, args []string) error {
 	l := spec.Layout
 	return builder.Run(ctx, builder.Config{
 		Listener: listener, Root: l.Builder(), Containerd: l.ContainerdSocket(), Runc: filepath.Join(l.Programs(), "runc"),
-		Nameservers: []string{spec.Nameserver},
+		Nameservers: []string{spec.Nameserver}, Keep: spec.BuildCache,
 	})
 }

@@ -42,7 +42,7 @@ const (
 )
 
 // LeastBudget is the smallest budget, in bytes, that can be chosen: what one app with its build needs.
-const LeastBudget = 1e9
+const LeastBudget = 500e6
 
 // Budget is how many bytes images and the build cache may use on a disk of that size: a quarter of it, at least 10 and at
 // most 100 GB, and never more than half.

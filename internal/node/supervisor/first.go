@@ -50,6 +50,7 @@ type Spec struct {
 	SandboxImage string        `json:"sandboxImage"`
 	Nameserver   string        `json:"nameserver"` // the DNS relay, as the sandbox sees it
 	HostIP       string        `json:"hostIP"`     // the host, as the sandbox sees it
+	BuildCache   int64         `json:"buildCache"` // bytes
 	Env          []string      `json:"env"`        // of the children
 }
 
@@ -60,7 +61,7 @@ func (s *supervisor) spec() Spec {
 	return Spec{
 		Layout: s.Layout, NodeName: name, NodeIP: node, MTU: plan.MTU, PodCIDR: plan.PodCIDR.String(), ServiceCIDR: plan.ServiceCIDR.String(),
 		SandboxImage: assets.PauseRef, Nameserver: network.RelayIP, HostIP: plan.HostIP.Addr().String(),
-		Env: exempt(childEnv(os.Environ(), s.Layout), insideNames(plan)...),
+		BuildCache: s.buildCache(), Env: exempt(childEnv(os.Environ(), s.Layout), insideNames(plan)...),
 		Room: sandbox.Room{
 			Name: name, Hostname: name, Keep: s.Layout.Dir,
 			ResolvConf: "nameserver " + network.RelayIP + "\noptions timeout:2 attempts:2\n",
@@ -126,7 +127,7 @@ func (s *supervisor) startSandbox() (*firstProcess, error) {
 		return nil, err
 	}
 	defer func() { _ = builder.Close() }()
-	log, err := os.OpenFile(s.Layout.Log("init"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(s.Layout.Log("init"), os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
