@@ -6,10 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/compose-spec/compose-go/v2/types"
+	containerd "github.com/containerd/containerd/v2/client"
+
 	"github.com/perch-k8s/perch/internal/image"
 	"github.com/perch-k8s/perch/internal/image/imagetest"
-
-	"github.com/compose-spec/compose-go/v2/types"
 )
 
 // TestDisk sees on a real store that what is said to be used is there, and that what is removed is free afterwards.
@@ -43,8 +44,14 @@ func TestDisk(t *testing.T) {
 	if err := l.store.Keep(t.Context(), []string{"big:1", made.Ref}); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.store.Keep(t.Context(), []string{made.Ref}); err != nil {
+	if got := pinned(t, l.node); !slices.Equal(got, []string{"docker.io/library/base:1", "docker.io/library/big:1", made.Ref}) {
+		t.Errorf("for the kubelet are pinned %v", got)
+	}
+	if err := l.store.Keep(t.Context(), nil); err != nil {
 		t.Fatal(err)
+	}
+	if got := pinned(t, l.node); !slices.Equal(got, []string{"docker.io/library/base:1", "docker.io/library/big:1"}) {
+		t.Errorf("those that were loaded stay pinned, and no others: %v", got)
 	}
 	if err := l.store.Remove(t.Context(), disk.Refs); err != nil {
 		t.Fatal(err)
@@ -60,4 +67,24 @@ func TestDisk(t *testing.T) {
 	if end, _ := usage(); end.Cache >= after.Cache {
 		t.Errorf("the cache has %d bytes, had %d", end.Cache, after.Cache)
 	}
+}
+
+// pinned are the names that the CRI tells the kubelet to leave alone, sorted.
+func pinned(t *testing.T, n *imagetest.Node) []string {
+	t.Helper()
+	cl, err := containerd.New(n.Containerd, containerd.WithDefaultNamespace("k8s.io"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cl.Close() }()
+	list, err := cl.ImageService().List(t.Context(), `labels."io.cri-containerd.pinned"==pinned`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, i := range list {
+		names = append(names, i.Name)
+	}
+	slices.Sort(names)
+	return names
 }

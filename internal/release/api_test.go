@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -337,6 +338,10 @@ func TestHistoryAndPrune(t *testing.T) {
 	}
 	if hasConfig(o, "app-env-0") || hasConfig(o, "app-env-1") {
 		t.Error("config that no revision needs is still there")
+	}
+	var used kube.Used
+	if err := AddKept(t.Context(), c, &used); err != nil || !slices.Contains(used.Images(), "app:1") {
+		t.Errorf("kept revisions have the images %v, %v", used.Images(), err)
 	}
 }
 
