@@ -19,7 +19,7 @@ demo: build ## run the example app: cluster, images, database, migrations, three
 	@tools/demo.sh
 
 .PHONY: test
-test: deps ## all tests: build, format, lint, unit tests and generated docs; as root end to end too
+test: deps ## all tests: build, format, lint, unit tests and generated docs; as root end to end and in virtual machines too
 	@tools/test.sh
 
 .PHONY: deps
@@ -41,6 +41,10 @@ check: assets ## what must pass before a change goes in, without root: all of te
 .PHONY: e2e
 e2e: build tools ## end-to-end tests on the real node (root); RUN=Name for one scenario
 	@tools/e2e.sh
+
+.PHONY: vmtest
+vmtest: build ## the node on a Debian with systemd, in virtual machines; a power cut (root); RUN=Name for one machine
+	@tools/vmtest.sh
 
 .PHONY: bench
 bench: build ## measure start, up, update, memory and idle CPU (root); ROUNDS=5

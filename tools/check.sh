@@ -28,7 +28,7 @@ packages() { # packages light|heavy
 	local -a match=(-E)
 	[[ $1 == light ]] && match=(-vE)
 	"$go" list -test -f '{{.ImportPath}} {{join .Deps " "}} ' ./cmd/... ./internal/... ./test/... |
-		grep -E '^[^ ]+\.test ' | grep -vE '^[^ ]+/test/(e2e|corpus)' | grep "${match[@]}" " ($heavy)" | cut -d' ' -f1 | sed 's/\.test$//'
+		grep -E '^[^ ]+\.test ' | grep -vE '^[^ ]+/test/(e2e|corpus|vm)' | grep "${match[@]}" " ($heavy)" | cut -d' ' -f1 | sed 's/\.test$//'
 }
 
 unit() { # unit light|heavy FLAGS...

@@ -7,10 +7,13 @@ status=0
 internal/node/assets/build.sh && tools/build.sh || exit 1
 tools/check.sh || status=1
 if [[ $(id -u) != 0 ]]; then
-	echo "test: the end-to-end tests are left out: the node needs root; run: sudo env \"PATH=\$PATH\" make e2e" >&2
-elif tools/plain-tools.sh; then
-	tools/e2e.sh || status=1
+	echo "test: the end-to-end tests and virtual machines are left out: the node needs root; run: sudo env \"PATH=\$PATH\" make e2e" >&2
 else
-	status=1
+	if tools/plain-tools.sh; then
+		tools/e2e.sh || status=1
+	else
+		status=1
+	fi
+	tools/vmtest.sh || status=1
 fi
 exit $status

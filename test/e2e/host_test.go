@@ -142,7 +142,8 @@ func (u *user) leavesNoFiles(t *testing.T) {
 func (u *user) groups() []string {
 	var groups []string
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.Contains(path+"/", "/perch/"+u.cluster+"/") {
+		own := strings.Contains(path+"/", "/perch/"+u.cluster+"/") || strings.Contains(path+"/", "/perch-"+u.cluster+".scope/")
+		if err == nil && d.IsDir() && own {
 			groups = append(groups, path)
 		}
 		return nil

@@ -114,11 +114,11 @@ func (s Scope) properties(controller string) []manager.Property {
 	return []manager.Property{
 		property("Description", s.Description),
 		property("Slice", Slice),
-		property("PIDs", []uint32{uint32(s.PID)}), //nolint:gosec // a process's number
+		property("PIDs", []uint32{uint32(s.PID)}),
 		property("Delegate", true),
 		// Otherwise a stop is a SIGTERM to everything at once, and databases lose containerd before they are asked to end.
 		property("Controller", controller),
-		property("TimeoutStopUSec", uint64(s.StopWithin.Microseconds())), //nolint:gosec // is positive
+		property("TimeoutStopUSec", uint64(s.StopWithin.Microseconds())),
 		// The bus and the disk are needed until the end.
 		property("After", []string{"dbus.service"}),
 		property("RequiresMountsFor", []string{s.Dir}),
