@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -36,6 +37,13 @@ const (
 func newSpace(t *testing.T) *space {
 	t.Helper()
 	requirements(t)
+	for _, name := range []string{"ip", "nsenter", "nft"} { // of iproute2, util-linux, nftables
+		if _, err := exec.LookPath(name); err != nil && os.Getenv("CI") == "" {
+			t.Skip(err)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
 	s := &space{}
 	s.Namespace, s.pid = holdNamespace(t)
 	var outside int

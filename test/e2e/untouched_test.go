@@ -116,7 +116,8 @@ volumes: {data: {}}
 		if more := added(before.files, now.files, u.cluster); len(more) > 0 {
 			t.Errorf("files: %v", more)
 		}
-		forwarding := regexp.MustCompile(`^net/ipv4/(ip_forward|conf/.*/forwarding)$|/` + own + `/`)
+		// Where forwarding is on, the kernel takes no redirects.
+		forwarding := regexp.MustCompile(`^net/ipv4/(ip_forward|conf/.*/forwarding|conf/all/accept_redirects)$|/` + own + `/`)
 		others := slices.DeleteFunc(changed(before.sysctls, now.sysctls), forwarding.MatchString)
 		if len(others) > 0 {
 			t.Errorf("settings of the kernel: %v", others)

@@ -210,17 +210,14 @@ func (p Plan) Hidden(host []Route) []Route {
 // WayTo is the interface by which the host sends to the node: its own cable, unless rules of a VPN say otherwise.
 func (p Plan) WayTo() (link string, err error) {
 	routes, err := netlink.RouteGet(p.NodeIP.Addr().AsSlice())
-	if err != nil {
+	if err != nil || len(routes) == 0 {
 		return "", fmt.Errorf("way to %s: %w", p.NodeIP.Addr(), err)
 	}
-	for _, r := range routes {
-		l, err := netlink.LinkByIndex(r.LinkIndex)
-		if err != nil {
-			return "", err
-		}
-		return l.Attrs().Name, nil
+	l, err := netlink.LinkByIndex(routes[0].LinkIndex)
+	if err != nil {
+		return "", err
 	}
-	return "", nil
+	return l.Attrs().Name, nil
 }
 
 // HostNetworks are the networks that the host is in or has a route to, whatever the table, and the MTU of its way out.
