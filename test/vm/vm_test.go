@@ -22,7 +22,7 @@ func TestVersion2(t *testing.T) {
 	}
 	before.await(t, m, enough)
 	m.cut()
-	t.Logf("acknowledged before the power cut: %s", before)
+	t.Logf("acknowledged before the power cut: %s", &before)
 	boot(t, dir, disk, "after-cut").follow(t, &after)
 	t.Run("no acknowledged write is missing", func(t *testing.T) {
 		for _, lost := range before.without(after) {
@@ -35,7 +35,7 @@ func TestVersion2(t *testing.T) {
 func TestVersion1(t *testing.T) {
 	dir := requirements(t)
 	m := boot(t, dir, disk(t, dir), "legacy", "systemd.unified_cgroup_hierarchy=0", "systemd.legacy_systemd_cgroup_controller=1")
-	m.follow(t, nil)
+	m.follow(t, &writes{})
 }
 
 // requirements returns the folder with the base disk and the payload, or skips the test; in CI it fails instead.

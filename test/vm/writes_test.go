@@ -17,8 +17,8 @@ type writes struct {
 
 // note takes a line of the guest, if it tells of a write: that it was acknowledged, or that it is there.
 func (w *writes) note(line string) bool {
-	for _, prefix := range []string{"kept ", "have "} {
-		if write, ok := strings.CutPrefix(line, prefix); ok && w != nil {
+	for _, prefix := range []string{"acknowledged ", "found "} {
+		if write, ok := strings.CutPrefix(line, prefix); ok {
 			w.told = append(w.told, write)
 			return true
 		}
@@ -61,10 +61,10 @@ func (w *writes) without(other writes) []string {
 func TestWrites(t *testing.T) {
 	t.Parallel()
 	var before, after writes
-	for _, line := range []string{"kept line 1", "kept configmap 1", "kept line 2", "something else"} {
+	for _, line := range []string{"acknowledged line 1", "acknowledged configmap 1", "acknowledged line 2", "something else"} {
 		before.note(line)
 	}
-	for _, line := range []string{"have line 1", "have configmap 1", "have configmap 2"} {
+	for _, line := range []string{"found line 1", "found configmap 1", "found configmap 2"} {
 		after.note(line)
 	}
 	if diff := cmp.Diff([]string{"line 2"}, before.without(after)); diff != "" {
