@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,7 +106,7 @@ func (m *machine) awaitOff(t *testing.T) {
 	t.Helper()
 	for {
 		line, err := m.next(t, offWithin)
-		if err == errOff {
+		if errors.Is(err, errOff) {
 			return
 		}
 		if err != nil {
