@@ -13,16 +13,11 @@ import (
 const forwardFile = "/proc/sys/net/ipv4/ip_forward"
 
 // forwardingMark is there as long as forwarding is on because a node switched it on. It is the machine's and not one
-// node's: the last node to leave switches it off, whichever came first. Where a node is started in a network namespace
-// that is not the machine's, the switch is that namespace's, and so is the mark.
+// node's: the last node to leave switches it off, whichever came first. The switch is that of a network namespace, so the
+// mark has its number: a node can be started in another than the machine's.
 func forwardingMark() string {
-	const mark = "/run/perch-forwarding"
-	own, err := os.Readlink("/proc/thread-self/ns/net")
-	machine, _ := os.Readlink("/proc/1/ns/net")
-	if err != nil || own == machine {
-		return mark
-	}
-	return mark + "-" + strings.Trim(own, "net:[]")
+	own, _ := os.Readlink("/proc/thread-self/ns/net") // net:[4026531833]
+	return "/run/perch-forwarding-" + strings.Trim(own, "net:[]")
 }
 
 // ForwardingMarked tells whether there is such a mark.
