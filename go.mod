@@ -430,3 +430,6 @@ tool (
 	helm.sh/helm/v4/cmd/helm
 	k8s.io/kubernetes/cmd/kubectl
 )
+
+// rc.5, which a dependency of metrics-server asks for, says in other words and lines where a mistake is.
+replace go.yaml.in/yaml/v4 => go.yaml.in/yaml/v4 v4.0.0-rc.4
