@@ -231,7 +231,7 @@ func setQuota(t *testing.T, n *node, namespace string) {
 // restrict is Pod Security at its strictest.
 func restrict(t *testing.T, n *node, namespace string) {
 	t.Helper()
-	n.perch(t, "", "kubectl", "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+	n.perch(t, "", "kubectl", "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
 }
 
 // testFault deploys the version before, then the one with the fault.
