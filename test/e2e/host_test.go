@@ -194,6 +194,11 @@ func (p hostProcess) supervisesOf(u *user) bool {
 	return p.supervises() && p.args[3] == u.cluster && slices.Contains(p.args, u.folder())
 }
 
+// watchesOver says whether it is the shell that starts the supervisor again.
+func (p hostProcess) watchesOver(u *user) bool {
+	return p.args[0] == "/bin/sh" && slices.Contains(p.args, "supervisor") && slices.Contains(p.args, u.folder())
+}
+
 // is says whether it is the node's process of that role: "kubernetes", "containerd", "init".
 func (p hostProcess) is(role string) bool {
 	return len(p.args) > 2 && p.args[1] == "node" && p.args[2] == role

@@ -77,8 +77,9 @@ func exists(path string) error {
 	return err
 }
 
-// TestSupervisorKilled kills the process on the host that everything hangs on. Its sandbox must end with it; the locks and
-// files that it left must not be in the way of the next start, nor of delete.
+// TestSupervisorKilled kills the process on the host that everything hangs on, and the shell that would start it again (what
+// that does is in TestSturdy). Its sandbox must end with it; the locks and files that it left must not be in the way of the
+// next start, nor of delete.
 func TestSupervisorKilled(t *testing.T) {
 	u := newUser(t, "k")
 	before := u.mustLook(t)
@@ -87,6 +88,11 @@ func TestSupervisorKilled(t *testing.T) {
 	dead := func(t *testing.T) {
 		t.Helper()
 		inside := u.inside()
+		for _, p := range processes() {
+			if p.watchesOver(u) {
+				p.kill(t)
+			}
+		}
 		for _, p := range inside {
 			if p.supervisesOf(u) {
 				p.kill(t)
