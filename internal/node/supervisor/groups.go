@@ -11,7 +11,7 @@ import (
 
 // ownGroups sees to it that nothing of a killed run is in the way, and puts this process into control groups of the node's
 // own. Where systemd is the init they are a scope of it, and it is systemd that may ask for the end; release lets go of it.
-// docs/decisions/0021 says why.
+// docs/decisions/0017 says why.
 func (s *supervisor) ownGroups(ctx context.Context) (release func(), err error) {
 	if s.groups, err = hostGroups(s.Layout.Name); err != nil {
 		return nil, err
