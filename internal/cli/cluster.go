@@ -109,14 +109,13 @@ func (a *app) clusterStatus(ctx context.Context, cluster node.Cluster) error {
 	if err != nil {
 		return err
 	}
-	format := a.globals.output
 	result := ui.Result{Header: []string{"COMPONENT", "STATE", "PID", "RESTARTS", "SINCE"}, Value: status}
 	for _, c := range status.Components {
 		result.Names = append(result.Names, c.Name)
 		result.Rows = append(result.Rows, []string{c.Name, string(c.State), strconv.Itoa(c.PID), strconv.Itoa(c.Restarts),
 			ui.Age(a.env.Now().Sub(c.Since))})
 	}
-	if status.Running && (format == ui.FormatTable || format == ui.FormatDefault) {
+	if status.Running && a.globals.forPeople() {
 		a.say("cluster %s is %s: Kubernetes %s at https://127.0.0.1:%d, context %s, for %s, in %s", cluster.Name, status.State,
 			builtVersions("").Kubernetes, status.APIPort, cluster.Context(), ui.Age(a.env.Now().Sub(status.Started)), cluster.Dir)
 		for _, p := range status.Published {
@@ -124,6 +123,7 @@ func (a *app) clusterStatus(ctx context.Context, cluster node.Cluster) error {
 		}
 		a.say("")
 	}
+	format := a.globals.output
 	if status.Running || format == ui.FormatJSON || format == ui.FormatYAML {
 		if err := a.result(result); err != nil {
 			return err

@@ -103,7 +103,7 @@ func (a *app) fix(ctx context.Context, findings []preflight.Finding) []fixJSON {
 // doctorResult prints the findings: for people only what is not in order, unless more is wanted.
 func (a *app) doctorResult(findings []preflight.Finding, fixed []fixJSON, verbose bool) error {
 	told := slices.DeleteFunc(slices.Clone(findings), func(f preflight.Finding) bool { return f.State == preflight.OK && !verbose })
-	if format := a.globals.output; format != ui.FormatDefault && format != ui.FormatTable {
+	if !a.globals.forPeople() {
 		var names []string
 		for _, f := range told {
 			names = append(names, f.Check)

@@ -34,6 +34,9 @@ type globals struct {
 	flags []*globalFlag
 }
 
+// forPeople says whether a result is to be read, and by no program: it may then be more than the rows of a table.
+func (g *globals) forPeople() bool { return g.output == ui.FormatDefault || g.output == ui.FormatTable }
+
 // globalFlag is one global flag. It is added to every command, so that it is accepted before and after the command; all
 // these flags share one Value, which remembers whether it was set.
 type globalFlag struct {

@@ -96,7 +96,7 @@ func newImageLoad(a *app) *cobra.Command {
 		for _, name := range names {
 			values = append(values, map[string]string{"name": name})
 		}
-		if a.globals.output != ui.FormatDefault && a.globals.output != ui.FormatTable {
+		if !a.globals.forPeople() {
 			return a.result(ui.Result{Names: names, Value: values})
 		}
 		for _, name := range names {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
@@ -83,19 +84,10 @@ func (a *app) migrate(f migrateFlags, args []string) error {
 	if err := a.printMigrated(f, all); err != nil {
 		return err
 	}
-	if f.diff && anyChanged(all) {
+	if f.diff && slices.ContainsFunc(all, migrated.changed) {
 		return commandExit(exitChanges)
 	}
 	return nil
-}
-
-func anyChanged(all []migrated) bool {
-	for _, m := range all {
-		if m.changed() {
-			return true
-		}
-	}
-	return false
 }
 
 // warnMigrated says what a cluster does not do any more.

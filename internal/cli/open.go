@@ -66,7 +66,7 @@ func (a *app) open(ctx context.Context, services []string) error {
 }
 
 func (a *app) printURL(service, url string) error {
-	if a.globals.output == ui.FormatDefault || a.globals.output == ui.FormatTable {
+	if a.globals.forPeople() {
 		a.say("%s", url)
 		return nil
 	}

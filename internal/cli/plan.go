@@ -63,7 +63,7 @@ func planFailed(err error) error {
 }
 
 func (a *app) printPlan(p up.Plan) error {
-	if a.globals.output != ui.FormatDefault && a.globals.output != ui.FormatTable {
+	if !a.globals.forPeople() {
 		var names []string
 		for _, s := range p.Steps {
 			names = append(names, s.ID)

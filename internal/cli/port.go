@@ -75,7 +75,7 @@ func (a *app) port(ctx context.Context, service string, private int, protocol st
 	for _, p := range all {
 		r.Names = append(r.Names, address(p))
 	}
-	if a.globals.output != ui.FormatDefault && a.globals.output != ui.FormatTable {
+	if !a.globals.forPeople() {
 		return a.result(r)
 	}
 	for _, p := range all {

@@ -88,7 +88,7 @@ func (a *app) rollback(ctx context.Context, f rollbackFlags, to int) error {
 }
 
 func (a *app) printRollbackPlan(plan up.RollbackPlan) error {
-	if a.globals.output != ui.FormatDefault && a.globals.output != ui.FormatTable {
+	if !a.globals.forPeople() {
 		var names []string
 		for _, s := range plan.Services {
 			if s.Does == release.BringBack {
@@ -111,7 +111,7 @@ func (a *app) printRollbackPlan(plan up.RollbackPlan) error {
 }
 
 func (a *app) printRollback(r up.RollbackResult) error {
-	if a.globals.output != ui.FormatDefault && a.globals.output != ui.FormatTable {
+	if !a.globals.forPeople() {
 		return a.result(ui.Result{Value: r, Names: []string{strconv.Itoa(r.Deploy)}})
 	}
 	changed := fmt.Sprintf("nothing changed, it is as after deploy %d", r.To)

@@ -32,7 +32,7 @@ func newStatsCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		draws := a.globals.output == ui.FormatDefault || a.globals.output == ui.FormatTable
+		draws := a.globals.forPeople()
 		if noStream || draws && !isTerminal(a.env.Out) || !draws && a.globals.output != ui.FormatJSON {
 			used, err := l.stats(ctx, services)
 			if err != nil {

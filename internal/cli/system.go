@@ -42,7 +42,7 @@ func (a *app) systemTables(s up.System, verbose bool) error {
 	if err := a.result(kindTable(s)); err != nil {
 		return err
 	}
-	if format := a.globals.output; format != ui.FormatDefault && format != ui.FormatTable {
+	if !a.globals.forPeople() {
 		return nil
 	}
 	a.say("\ndisk budget for images and build cache: %s of %s (%s); %s of the disk are free",
@@ -160,7 +160,7 @@ func (a *app) systemPrune(ctx context.Context, o up.PruneOptions) error {
 		}
 		a.closeProgress()
 	}
-	if format := a.globals.output; format != ui.FormatDefault && format != ui.FormatTable {
+	if !a.globals.forPeople() {
 		return a.result(ui.Result{Value: done})
 	}
 	switch {

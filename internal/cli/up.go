@@ -122,7 +122,7 @@ func (f upFlags) options(a *app, services []string) up.Options {
 
 // printUp is the end of up: what changed, where the app answers, and the next command.
 func (a *app) printUp(r up.Result) error {
-	if a.globals.output != ui.FormatDefault && a.globals.output != ui.FormatTable {
+	if !a.globals.forPeople() {
 		return a.result(ui.Result{Value: r, Names: r.URLs})
 	}
 	if a.globals.dryRun {

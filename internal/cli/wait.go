@@ -58,7 +58,7 @@ func (a *app) wait(ctx context.Context, services []string) error {
 	for _, e := range all {
 		r.Names = append(r.Names, e.Service)
 	}
-	if a.globals.output != ui.FormatDefault && a.globals.output != ui.FormatTable {
+	if !a.globals.forPeople() {
 		err = a.result(r)
 	} else {
 		for _, e := range all {

@@ -68,7 +68,7 @@ func (a *app) why(ctx context.Context, services []string) error {
 
 func (a *app) printWhy(found []kube.Diagnosis) error {
 	sick := slices.ContainsFunc(found, func(d kube.Diagnosis) bool { return !d.Well })
-	if a.globals.output != ui.FormatDefault && a.globals.output != ui.FormatTable {
+	if !a.globals.forPeople() {
 		r := ui.Result{Value: found}
 		for _, d := range found {
 			if !d.Well {

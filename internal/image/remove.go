@@ -50,20 +50,18 @@ func (s Store) Remove(ctx context.Context, refs []string) error {
 // would hold it for ever. A container that runs on it may have to be started again, by such a name.
 func (i inventory) goneWith(refs []string) []string {
 	var gone []string
-	left, running := map[digest.Digest]bool{}, map[digest.Digest]bool{}
+	going, left, running := map[digest.Digest]bool{}, map[digest.Digest]bool{}, map[digest.Digest]bool{}
 	for _, img := range i.images {
 		running[img.Target.Digest] = running[img.Target.Digest] || i.running[img.Name]
 		if slices.Contains(refs, img.Name) {
 			gone = append(gone, img.Name)
+			going[img.Target.Digest] = true
 		} else if isName(img.Name) {
 			left[img.Target.Digest] = true
 		}
 	}
 	for _, img := range i.images {
-		named := slices.ContainsFunc(i.images, func(o images.Image) bool {
-			return o.Target.Digest == img.Target.Digest && slices.Contains(gone, o.Name)
-		})
-		if named && !isName(img.Name) && !left[img.Target.Digest] && !running[img.Target.Digest] && !slices.Contains(gone, img.Name) {
+		if going[img.Target.Digest] && !isName(img.Name) && !left[img.Target.Digest] && !running[img.Target.Digest] && !slices.Contains(gone, img.Name) {
 			gone = append(gone, img.Name)
 		}
 	}

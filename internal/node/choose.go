@@ -16,14 +16,7 @@ func (c Cluster) Check() error {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	if b := c.Settings.DiskBudget; b != 0 && b < settings.LeastBudget {
-		return fault.New(fault.Usage, "as --disk-budget 20GB", "--disk-budget %d: at least %d bytes are needed", b, int64(settings.LeastBudget))
-	}
-	chosen, err := c.chosen()
-	if err != nil {
-		return err
-	}
-	_, err = c.plan(chosen)
+	_, err := c.nextPlan()
 	return err
 }
 
@@ -36,8 +29,16 @@ func (c Cluster) chosen() (settings.Settings, error) {
 	return c.Settings.Over(kept), err
 }
 
-// plan is the network that a start would choose now; the supervisor chooses again, when it has the lock for it.
-func (c Cluster) plan(chosen settings.Settings) (network.Plan, error) {
+// nextPlan is the network that a start would choose now, unless its settings cannot be; the supervisor chooses again, when
+// it has the lock for it.
+func (c Cluster) nextPlan() (network.Plan, error) {
+	if b := c.Settings.DiskBudget; b != 0 && b < settings.LeastBudget {
+		return network.Plan{}, fault.New(fault.Usage, "as --disk-budget 20GB", "--disk-budget %d: at least %d bytes are needed", b, int64(settings.LeastBudget))
+	}
+	chosen, err := c.chosen()
+	if err != nil {
+		return network.Plan{}, err
+	}
 	state, err := supervisor.ReadState(c.layout())
 	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
 		return network.Plan{}, err

@@ -46,12 +46,7 @@ func (c Cluster) known(ctx context.Context) preflight.Cluster {
 	if k.Running || os.IsPermission(err) {
 		return k
 	}
-	chosen, err := c.chosen()
-	if err != nil {
-		k.PlanErr = err
-		return k
-	}
-	k.Plan, k.PlanErr = c.plan(chosen)
+	k.Plan, k.PlanErr = c.nextPlan()
 	return k
 }
 

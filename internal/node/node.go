@@ -85,7 +85,7 @@ func (c Cluster) AdminKubeconfig() ([]byte, error) {
 		return nil, err
 	}
 	server := "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(state.APIPort))
-	return pki.Files(filepath.Join(c.layout().Kubernetes(), "pki")).AdminKubeconfig(server)
+	return pki.Files(c.layout().PKI()).AdminKubeconfig(server)
 }
 
 // Status asks the running node. A node that is not running is no error.

@@ -73,7 +73,8 @@ func (c Cluster) begin(ctx context.Context, r progress.Reporter) (began bool, er
 		return false, c.checkRunning()
 	}
 	m := c.machine()
-	m.Cluster = c.known(ctx)
+	var planErr error // told after what the machine lacks
+	m.Cluster.Plan, planErr = c.nextPlan()
 	findings := preflight.Check(ctx, m)
 	for _, f := range findings {
 		if f.State == preflight.Warn {
@@ -83,8 +84,8 @@ func (c Cluster) begin(ctx context.Context, r progress.Reporter) (began bool, er
 	if err := preflight.Error(findings); err != nil {
 		return false, err
 	}
-	if err := c.Check(); err != nil {
-		return false, err
+	if planErr != nil {
+		return false, planErr
 	}
 	return c.ensureSupervisor(ctx)
 }

@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"os"
 	"os/exec"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -67,14 +69,19 @@ func TestAlive(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var found []hostProcess
-	for _, p := range processes() {
-		if len(p.args) == 2 && p.args[0] == "sleep" && p.pid == pidOf(cmd.Process) {
-			found = append(found, p)
+	// Start returns as the program is being loaded: its arguments are there a moment later.
+	var sleep hostProcess
+	eventually(t, 10*time.Second, "the process is seen", func(context.Context) error {
+		for _, p := range processes() {
+			if p.pid == pidOf(cmd.Process) && p.args[0] == "sleep" {
+				sleep = p
+				return nil
+			}
 		}
-	}
-	if len(found) != 1 || !found[0].alive() {
-		t.Fatalf("the process is not seen: %v", found)
+		return errors.New("it is not")
+	})
+	if !sleep.alive() {
+		t.Error("the process runs and is called dead")
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -83,7 +90,7 @@ func TestAlive(t *testing.T) {
 	if err := cmd.Wait(); !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	if found[0].alive() {
+	if sleep.alive() {
 		t.Error("the process has ended and is called alive")
 	}
 }

@@ -163,7 +163,8 @@ func strayGroups() []string {
 	return groups
 }
 
-// inside are the processes in the sandbox of the user's cluster, by its control groups, and the supervisor.
+// inside are the processes in the sandbox of the user's cluster, by its control groups, and outside of it the supervisor
+// and the shell that watches over it.
 func (u *user) inside() []hostProcess {
 	in := map[string]bool{}
 	for _, group := range u.groups() {
@@ -172,7 +173,7 @@ func (u *user) inside() []hostProcess {
 			in[pid] = true
 		}
 	}
-	return slices.DeleteFunc(processes(), func(p hostProcess) bool { return !in[p.pid] && !p.supervisesOf(u) })
+	return slices.DeleteFunc(processes(), func(p hostProcess) bool { return !in[p.pid] && !p.supervisesOf(u) && !p.watchesOver(u) })
 }
 
 // hostProcess is one process as the host sees it.

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -125,10 +124,10 @@ func testServices(t *testing.T, n whole, port string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		both(t, n.address(t), strconv.Itoa(int(service.Spec.Ports[0].NodePort)))
+		both(t, n.nodeIP(t), strconv.Itoa(int(service.Spec.Ports[0].NodePort)))
 	})
 	t.Run("hostPort", func(t *testing.T) {
-		if got, err := n.fetch(t.Context(), n.address(t), "18081"); err != nil || got != "from the node" {
+		if got, err := n.fetch(t.Context(), n.nodeIP(t), "18081"); err != nil || got != "from the node" {
 			t.Errorf("%q, %v", got, err)
 		}
 	})
@@ -146,22 +145,6 @@ func testServices(t *testing.T, n whole, port string) {
 			}
 		}
 	})
-}
-
-// address is the node's, as pods reach it.
-func (n whole) address(t *testing.T) string {
-	t.Helper()
-	nodes, err := n.api.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range nodes.Items[0].Status.Addresses {
-		if a.Type == corev1.NodeInternalIP {
-			return a.Address
-		}
-	}
-	t.Fatal("the node has no address")
-	return ""
 }
 
 // testSessions does what goes through the kubelet: exec is in every other test.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/template"
 )
 
@@ -107,17 +106,4 @@ func networkConfig(o Options) ([]byte, error) {
 		{"type": "portmap", "backend": "nftables", "capabilities": map[string]bool{"portMappings": true}},
 	}
 	return json.MarshalIndent(map[string]any{"cniVersion": "1.0.0", "name": "perch", "plugins": plugins}, "", "  ")
-}
-
-// HasCapSysResource tells from the text of /proc/self/status whether OOM scores may be lowered.
-func HasCapSysResource(status string) bool {
-	const capSysResource = 24
-	for line := range strings.Lines(status) {
-		if value, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			var mask uint64
-			_, err := fmt.Sscanf(strings.TrimSpace(value), "%x", &mask)
-			return err == nil && mask&(1<<capSysResource) != 0
-		}
-	}
-	return false
 }

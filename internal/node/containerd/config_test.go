@@ -50,16 +50,3 @@ func TestWriteConfig(t *testing.T) {
 		t.Errorf("got %s", network)
 	}
 }
-
-func TestHasCapSysResource(t *testing.T) {
-	t.Parallel()
-	if HasCapSysResource("Name:\tx\nCapEff:\t000001fffeffffff\n") {
-		t.Error("found in a mask without bit 24")
-	}
-	if !HasCapSysResource("CapEff:\t000001ffffffffff\n") {
-		t.Error("not found in a full mask")
-	}
-	if HasCapSysResource("") {
-		t.Error("found in nothing")
-	}
-}

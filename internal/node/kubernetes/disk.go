@@ -9,7 +9,7 @@ import (
 // diskLimits are the kubelet's answers to a disk that fills up.
 type diskLimits struct {
 	imagesHigh, imagesLow int32 // per cent of the disk in use: images are removed from the one down to the other
-	evictBelow            int64 // bytes free, below which pods have to go
+	evictBelow            int64 // bytes free, below which pods have to go; 0: the size of the disk is not known
 }
 
 // What the kubelet keeps free at most: its shares, of 10 and 3 per cent, are 100 and 30 GB on a laptop's disk, which is
@@ -31,19 +31,19 @@ func diskLimitsOf(size int64) diskLimits {
 }
 
 // eviction is the kubelet's evictionHard. A disk that cannot be asked has its usual share.
-func (c Config) eviction() map[string]string {
+func (l diskLimits) eviction() map[string]string {
 	disk := "3%"
-	if l, ok := c.disk(); ok {
+	if l.evictBelow > 0 {
 		disk = fmt.Sprint(l.evictBelow)
 	}
 	return map[string]string{"memory.available": "100Mi", "nodefs.available": disk, "imagefs.available": disk, "nodefs.inodesFree": "2%"}
 }
 
 // disk is the limits for the disk that the node is on.
-func (c Config) disk() (diskLimits, bool) {
+func (c Config) disk() diskLimits {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(c.Dir, &fs); err != nil {
-		return diskLimitsOf(0), false
+		return diskLimitsOf(0)
 	}
-	return diskLimitsOf(int64(fs.Blocks) * fs.Bsize), true //nolint:gosec // a disk's blocks fit
+	return diskLimitsOf(int64(fs.Blocks) * fs.Bsize) //nolint:gosec // a disk's blocks fit
 }

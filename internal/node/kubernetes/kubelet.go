@@ -83,9 +83,9 @@ func (k *kubelet) options() (*options.KubeletServer, error) {
 	// Images are pulled side by side, and the disk is the user's: images go when it is nearly full, pods when it is full.
 	kc.SerializeImagePulls = false
 	kc.RegistryPullQPS = 0
-	limits, _ := c.disk()
+	limits := c.disk()
 	kc.ImageGCHighThresholdPercent, kc.ImageGCLowThresholdPercent = limits.imagesHigh, limits.imagesLow
-	kc.EvictionHard = c.eviction()
+	kc.EvictionHard = limits.eviction()
 	// Of each container's output: the present file and two older ones.
 	kc.ContainerLogMaxSize, kc.ContainerLogMaxFiles = "10Mi", 3
 	return &options.KubeletServer{KubeletFlags: *flags, KubeletConfiguration: *kc}, nil

@@ -33,6 +33,9 @@ func (l Layout) Builder() string { return filepath.Join(l.Dir, "buildkit") }
 // Kubernetes holds etcd's data, certificates and the kubelet's folder.
 func (l Layout) Kubernetes() string { return filepath.Join(l.Dir, "kubernetes") }
 
+// PKI holds Kubernetes' keys and certificates: package kubernetes puts them there.
+func (l Layout) PKI() string { return filepath.Join(l.Kubernetes(), "pki") }
+
 // Volumes holds the data of PersistentVolumes.
 func (l Layout) Volumes() string { return filepath.Join(l.Dir, "volumes") }
 

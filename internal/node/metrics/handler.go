@@ -3,7 +3,6 @@ package metrics
 import (
 	"encoding/json"
 	"net/http"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/metrics/pkg/apis/metrics/v1beta1"
@@ -46,17 +45,13 @@ func apiGroup() metav1.APIGroup {
 }
 
 func resources() metav1.APIResourceList {
-	list := metav1.APIResourceList{
+	verbs := metav1.Verbs{"get", "list"}
+	return metav1.APIResourceList{
 		TypeMeta:     metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"},
 		GroupVersion: v1beta1.SchemeGroupVersion.String(),
+		APIResources: []metav1.APIResource{
+			{Name: "nodes", Kind: "NodeMetrics", Verbs: verbs},
+			{Name: "pods", Kind: "PodMetrics", Namespaced: true, Verbs: verbs},
+		},
 	}
-	for _, r := range []struct {
-		kind       string
-		namespaced bool
-	}{{"NodeMetrics", false}, {"PodMetrics", true}} {
-		list.APIResources = append(list.APIResources, metav1.APIResource{
-			Name: strings.ToLower(strings.TrimSuffix(r.kind, "Metrics")) + "s", Kind: r.kind, Namespaced: r.namespaced, Verbs: metav1.Verbs{"get", "list"},
-		})
-	}
-	return list
 }

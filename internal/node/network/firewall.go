@@ -128,7 +128,12 @@ type doorRule struct {
 
 // String is the command that deletes it.
 func (r doorRule) String() string {
-	return fmt.Sprintf("nft delete rule %s %s %s handle %d", r.Family, r.Table, r.Chain, r.Handle)
+	return "nft " + r.deletion()
+}
+
+// deletion is the same, as a line that nft reads.
+func (r doorRule) deletion() string {
+	return fmt.Sprintf("delete rule %s %s %s handle %d", r.Family, r.Table, r.Chain, r.Handle)
 }
 
 // doorRules are the rules in doors about an interface of ours, as ours tells.
@@ -165,7 +170,7 @@ func closeDoors(ctx context.Context, link string) error {
 	}
 	var rules strings.Builder
 	for _, r := range found {
-		rules.WriteString(strings.TrimPrefix(r.String(), "nft ") + "\n")
+		rules.WriteString(r.deletion() + "\n")
 	}
 	return nft(ctx, rules.String())
 }

@@ -49,7 +49,7 @@ func Leftovers(ctx context.Context, running []string) ([]Leftover, error) {
 	for _, r := range rules {
 		what := fmt.Sprintf("a rule for %s in the firewall, chain %s", r.link, r.Chain)
 		left = append(left, Leftover{what, r.String(), func(ctx context.Context) error {
-			return nft(ctx, strings.TrimPrefix(r.String(), "nft ")+"\n")
+			return nft(ctx, r.deletion()+"\n")
 		}})
 	}
 	return left, err

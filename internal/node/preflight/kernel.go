@@ -14,18 +14,16 @@ import (
 )
 
 // namespaces are the kinds that a sandbox is made of, as /proc/self/ns and the limits of /proc/sys/user call them.
-func namespaces() map[string]string {
-	return map[string]string{"pid": "pid", "net": "net", "mnt": "mnt", "uts": "uts", "ipc": "ipc", "cgroup": "cgroup"}
-}
+func namespaces() []string { return []string{"pid", "net", "mnt", "uts", "ipc", "cgroup"} }
 
 func checkNamespaces(context.Context, Machine) Finding {
 	limits := map[string]int{}
-	for kind, limit := range namespaces() {
+	for _, kind := range namespaces() {
 		if _, err := os.Stat("/proc/self/ns/" + kind); err != nil {
 			continue
 		}
 		limits[kind] = 1
-		if n, err := readInt("/proc/sys/user/max_" + limit + "_namespaces"); err == nil {
+		if n, err := readInt("/proc/sys/user/max_" + kind + "_namespaces"); err == nil {
 			limits[kind] = n
 		}
 	}
@@ -34,13 +32,13 @@ func checkNamespaces(context.Context, Machine) Finding {
 
 // judgeNamespaces takes for each kind that the kernel has how many there may be.
 func judgeNamespaces(limits map[string]int) Finding {
-	for _, kind := range []string{"pid", "net", "mnt", "uts", "ipc", "cgroup"} {
+	for _, kind := range namespaces() {
 		n, has := limits[kind]
 		if !has {
 			return missing(fmt.Sprintf("the kernel has no %s namespaces", kind), "use a kernel with CONFIG_NAMESPACES and CONFIG_CGROUPS")
 		}
 		if n < 1 {
-			name := "user.max_" + namespaces()[kind] + "_namespaces"
+			name := "user.max_" + kind + "_namespaces"
 			return missing(fmt.Sprintf("no %s namespace may be made: %s is %d", kind, name, n), "sysctl "+name+"=10000")
 		}
 	}
@@ -64,11 +62,7 @@ func judgeCgroups(mountinfo []byte, name string) Finding {
 	if lost := groups.Missing(); len(lost) > 0 {
 		return missing("the control group controllers "+strings.Join(lost, ", ")+" are missing", "boot the kernel with cgroup_enable=memory")
 	}
-	version := "version 1"
-	if strings.Contains(string(mountinfo), " /sys/fs/cgroup ") && strings.Contains(string(mountinfo), " - cgroup2 ") && !strings.Contains(string(mountinfo), " - cgroup ") {
-		version = "version 2"
-	}
-	return ok(version + " with " + strings.Join(groups.Controllers(), ", "))
+	return ok(fmt.Sprintf("version %d with %s", groups.Version(), strings.Join(groups.Controllers(), ", ")))
 }
 
 func checkNFT(ctx context.Context, m Machine) Finding {

@@ -108,8 +108,7 @@ func judgeFiles(hard, open, most uint64) Finding {
 		return warn(fmt.Sprintf("a process may have %d files open: published ports, databases and builds may run out", hard), "ulimit -Hn 65536 as root, or LimitNOFILE of the service that starts it")
 	}
 	if most > 0 && open > most/10*9 {
-		f := warn(fmt.Sprintf("%d of %d files that this machine may have open are", open, most), fmt.Sprintf("sysctl fs.file-max=%d", 2*most))
-		return f
+		return warn(fmt.Sprintf("%d of %d files that this machine may have open are", open, most), fmt.Sprintf("sysctl fs.file-max=%d", 2*most))
 	}
 	return ok(fmt.Sprintf("%d for a process", hard))
 }

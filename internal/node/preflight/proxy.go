@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -102,6 +101,5 @@ func judgeRegistry(host string, err error) Finding {
 	if errors.Is(err, context.DeadlineExceeded) {
 		why = fmt.Sprintf("no answer within %s", answerWithin)
 	}
-	cures := []string{"if the way out is a proxy, export HTTPS_PROXY=http://ADDRESS:PORT", "where there is no registry: perch image load ARCHIVE"}
-	return warn(host+" is not reached: "+why, strings.Join(slices.Compact(cures), "; "))
+	return warn(host+" is not reached: "+why, "if the way out is a proxy, export HTTPS_PROXY=http://ADDRESS:PORT; where there is no registry: perch image load ARCHIVE")
 }

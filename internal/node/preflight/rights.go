@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/perch-k8s/perch/internal/node/sandbox"
 )
 
 func checkRights(_ context.Context, m Machine) Finding {
@@ -29,7 +31,7 @@ func judgeRights(uid int, status string) Finding {
 		name string
 		bit  uint
 	}{{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}, {"CAP_SYS_CHROOT", unix.CAP_SYS_CHROOT}, {"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN}, {"CAP_MKNOD", unix.CAP_MKNOD}} {
-		if !hasCapability(status, c.bit) {
+		if !sandbox.HasCapability(status, c.bit) {
 			lost = append(lost, c.name)
 		}
 	}
@@ -37,17 +39,6 @@ func judgeRights(uid int, status string) Finding {
 		return missing("root lacks "+strings.Join(lost, ", ")+", as in a container", "run it on the machine itself, or in a container that is privileged")
 	}
 	return ok("root, with what the node needs")
-}
-
-func hasCapability(status string, bit uint) bool {
-	for line := range strings.Lines(status) {
-		if value, found := strings.CutPrefix(line, "CapEff:"); found {
-			var mask uint64
-			_, err := fmt.Sscanf(strings.TrimSpace(value), "%x", &mask)
-			return err == nil && mask&(1<<bit) != 0
-		}
-	}
-	return false
 }
 
 func checkKubeconfig(_ context.Context, m Machine) Finding {

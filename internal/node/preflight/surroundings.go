@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/perch-k8s/perch/internal/node/supervisor"
+	"github.com/perch-k8s/perch/internal/node/systemd"
 )
 
 func checkSecurity(context.Context, Machine) Finding {
@@ -26,15 +27,15 @@ func judgeSecurity(apparmor, selinux string) Finding {
 }
 
 func checkInit(context.Context, Machine) Finding {
-	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
-	return judgeInit(exists("/run/systemd/system"), exists("/run/dbus/system_bus_socket"))
+	_, err := os.Stat("/run/dbus/system_bus_socket")
+	return judgeInit(systemd.Booted(), err == nil)
 }
 
-func judgeInit(systemd, dbus bool) Finding {
+func judgeInit(booted, dbus bool) Finding {
 	switch {
-	case systemd && dbus:
+	case booted && dbus:
 		return ok("systemd, with DBus")
-	case systemd:
+	case booted:
 		return ok("systemd, without DBus")
 	}
 	return ok("no systemd; the node needs none")

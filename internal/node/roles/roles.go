@@ -18,6 +18,7 @@ import (
 
 	_ "github.com/containerd/containerd/v2/cmd/containerd/builtins" // containerd's plugins
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
+	"golang.org/x/sys/unix"
 
 	"github.com/perch-k8s/perch/internal/node/builder"
 	"github.com/perch-k8s/perch/internal/node/containerd"
@@ -169,7 +170,7 @@ func containerdConfig(spec supervisor.Spec) (string, error) {
 	}
 	return containerd.WriteConfig(
 		containerd.Paths{Root: l.Containerd(), State: "/run/containerd", Socket: l.ContainerdSocket(), Bin: l.Programs(), Config: filepath.Join(l.Run(), "containerd")},
-		containerd.Options{SandboxImage: spec.SandboxImage, PodCIDR: spec.PodCIDR, MTU: spec.MTU, KeepOOMScore: containerd.HasCapSysResource(string(self))},
+		containerd.Options{SandboxImage: spec.SandboxImage, PodCIDR: spec.PodCIDR, MTU: spec.MTU, KeepOOMScore: sandbox.HasCapability(string(self), unix.CAP_SYS_RESOURCE)},
 	)
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -51,6 +52,14 @@ func HostCgroups(mountinfo []byte, name string) (Cgroups, error) {
 		return c, errors.New("no control groups are mounted under /sys/fs/cgroup")
 	}
 	return c, nil
+}
+
+// Version is that of the control groups: 1 also where a version 2 without controllers is beside it.
+func (c Cgroups) Version() int {
+	if c.unified {
+		return 2
+	}
+	return 1
 }
 
 // Controllers are the names of the controllers that this machine offers to the sandbox, sorted.
@@ -174,19 +183,11 @@ func (c Cgroups) folders() []string {
 // Kill ends every process that is still in the sandbox's control groups, but not the caller.
 func (c Cgroups) Kill() {
 	for _, dir := range c.folders() {
-		_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || !d.IsDir() {
-				return nil
+		for _, pid := range processesIn(dir) {
+			if pid != os.Getpid() && pid > 1 {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
-			data, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
-			for _, field := range strings.Fields(string(data)) {
-				var pid int
-				if _, err := fmt.Sscan(field, &pid); err == nil && pid != os.Getpid() && pid > 1 {
-					_ = syscall.Kill(pid, syscall.SIGKILL)
-				}
-			}
-			return nil
-		})
+		}
 	}
 }
 
@@ -208,16 +209,24 @@ func (c Cgroups) Remove(deadline time.Duration) error {
 }
 
 // insideOf tells whether the calling process is in a control group or in one below it.
-func insideOf(dir string) bool {
-	found := false
+func insideOf(dir string) bool { return slices.Contains(processesIn(dir), os.Getpid()) }
+
+// processesIn are the processes in a control group and in those below it; 0 is one outside this PID namespace.
+func processesIn(dir string) []int {
+	var pids []int
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			data, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
-			found = found || slices.Contains(strings.Fields(string(data)), fmt.Sprint(os.Getpid()))
+		if err != nil || !d.IsDir() {
+			return nil
+		}
+		data, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+		for _, field := range strings.Fields(string(data)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, pid)
+			}
 		}
 		return nil
 	})
-	return found
+	return pids
 }
 
 // removeTree removes a control group and those below it: only rmdir works there.

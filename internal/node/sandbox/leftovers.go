@@ -1,11 +1,9 @@
 package sandbox
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // Strays are the names of sandboxes whose control group folders are there while no process is in them, and that are none of
@@ -21,7 +19,7 @@ func Strays(mountinfo []byte, running []string) ([]string, error) {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
 			if e.IsDir() {
-				lives[e.Name()] = lives[e.Name()] || inhabited(filepath.Join(dir, e.Name()))
+				lives[e.Name()] = lives[e.Name()] || len(processesIn(filepath.Join(dir, e.Name()))) > 0
 			}
 		}
 	}
@@ -33,17 +31,4 @@ func Strays(mountinfo []byte, running []string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
-}
-
-// inhabited says whether a process is in a control group or in one below it.
-func inhabited(dir string) bool {
-	found := false
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			data, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
-			found = found || strings.TrimSpace(string(data)) != ""
-		}
-		return nil
-	})
-	return found
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+
+	"github.com/perch-k8s/perch/internal/node/files"
 )
 
 // Settings are the choices. The zero value of each leaves it to the node.
@@ -72,19 +74,11 @@ func Read(path string) (Settings, error) {
 	return s, nil
 }
 
-// Write replaces the file at once: a killed writer leaves the old one.
+// Write replaces the file durably.
 func (s Settings) Write(path string) error {
 	data, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	temp, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(data)
-	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), path)
+	return files.ReplaceDurably(path, data)
 }

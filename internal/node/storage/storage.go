@@ -22,6 +22,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v11/controller"
+
+	"github.com/perch-k8s/perch/internal/node/files"
 )
 
 // The names of the provisioner and of its StorageClass, which is the default one.
@@ -117,18 +119,10 @@ func (p *Provisioner) Provision(_ context.Context, o controller.ProvisionOptions
 	}
 	// Chmod, since Mkdir's mode goes through the umask.
 	// On disk before its object is: after a power cut there would be a volume without a directory.
-	if err := errors.Join(os.MkdirAll(dir, 0o777), os.Chmod(dir, 0o777), syncDir(p.Dir)); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o777), os.Chmod(dir, 0o777), files.SyncDir(p.Dir)); err != nil {
 		return nil, controller.ProvisioningFinished, err
 	}
 	return p.volume(o, dir), controller.ProvisioningFinished, nil
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // volume is the PersistentVolume for a directory. It is of the type "local", which the kubelet bind-mounts, rather

@@ -46,11 +46,7 @@ func Leftovers(ctx context.Context) ([]network.Leftover, error) {
 }
 
 func removeGroups(name string) error {
-	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	groups, err := sandbox.HostCgroups(mountinfo, name)
+	groups, err := hostGroups(name)
 	if err != nil {
 		return err
 	}

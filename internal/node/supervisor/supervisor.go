@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/perch-k8s/perch/internal/node/assets"
 	"github.com/perch-k8s/perch/internal/node/containerd"
+	"github.com/perch-k8s/perch/internal/node/files"
 	"github.com/perch-k8s/perch/internal/node/kubernetes/pki"
 	"github.com/perch-k8s/perch/internal/node/layout"
 	"github.com/perch-k8s/perch/internal/node/network"
@@ -318,10 +318,10 @@ func (s *supervisor) afterKubernetes(ctx context.Context, cancel context.CancelC
 // client reaches the API server from inside the sandbox, not through the host's port. It names the files of its certificate,
 // which is renewed while the node runs.
 func (s *supervisor) client() (kubernetes.Interface, error) {
-	files := pki.Files(filepath.Join(s.Layout.Kubernetes(), "pki"))
+	keys := pki.Files(s.Layout.PKI())
 	return kubernetes.NewForConfig(&rest.Config{
 		Host: "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(InsideAPIPort)), Dial: s.inside.Dial,
-		TLSClientConfig: rest.TLSClientConfig{CAFile: files.Cert(pki.CA), CertFile: files.Cert(pki.Admin), KeyFile: files.Key(pki.Admin)},
+		TLSClientConfig: rest.TLSClientConfig{CAFile: keys.Cert(pki.CA), CertFile: keys.Cert(pki.Admin), KeyFile: keys.Key(pki.Admin)},
 	})
 }
 
@@ -374,20 +374,11 @@ func ReadState(l layout.Layout) (State, error) {
 	return state, nil
 }
 
-// writeState replaces the file at once: a killed writer leaves the old one. It is on disk before it gets its name, or a
-// power cut would leave an empty file that no later start can read.
+// writeState replaces the file durably: of an empty one, after a power cut, no later start could make anything.
 func writeState(l layout.Layout, state State) error {
 	data, err := json.Marshal(state)
 	if err != nil {
 		return err
 	}
-	temp, err := os.OpenFile(l.State()+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(data)
-	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), l.State())
+	return files.ReplaceDurably(l.State(), data)
 }

@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/perch-k8s/perch/internal/node/files"
 )
 
 // How long certificates live. A leaf is re-issued at a start within its last renewBefore, so that a node which is
@@ -175,10 +177,10 @@ func (f Files) ensureAuthority(name string, now time.Time) (authority, error) {
 		if err != nil {
 			return authority{}, err
 		}
-		if err := writeDurable(f.Key(name), keyPEM); err != nil {
+		if err := files.ReplaceDurably(f.Key(name), keyPEM); err != nil {
 			return authority{}, err
 		}
-		return a, writeDurable(f.Cert(name), encodeCert(a.cert.Raw))
+		return a, files.ReplaceDurably(f.Cert(name), encodeCert(a.cert.Raw))
 	}
 	if err != nil {
 		return authority{}, err
@@ -199,7 +201,7 @@ func (f Files) ensureLeaf(l leaf, a authority, r Request) error {
 		if certPEM, keyPEM, err = a.issue(l, r.Now); err != nil {
 			return err
 		}
-		if err := errors.Join(write(f.Key(l.name), keyPEM), write(f.Cert(l.name), certPEM)); err != nil {
+		if err := errors.Join(files.Replace(f.Key(l.name), keyPEM), files.Replace(f.Cert(l.name), certPEM)); err != nil {
 			return err
 		}
 	}
@@ -213,7 +215,7 @@ func (f Files) ensureLeaf(l leaf, a authority, r Request) error {
 	if have, err := os.ReadFile(f.Kubeconfig(l.name)); err == nil && bytes.Equal(have, want) {
 		return nil
 	}
-	return write(f.Kubeconfig(l.name), want)
+	return files.Replace(f.Kubeconfig(l.name), want)
 }
 
 // fits says whether a certificate found on disk is what would be issued now, with enough of its life left.
