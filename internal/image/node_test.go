@@ -532,13 +532,14 @@ func TestBuilderKilled(t *testing.T) {
 	if err := <-failed; fault.KindOf(err) != fault.Build || !strings.HasPrefix(fmt.Sprint(err), `service "web": the node's builder is gone`) {
 		t.Errorf("a killed builder: %v", err)
 	}
-	if got := l.node.Containers(t); len(got) != 1 {
-		t.Errorf("containers after the kill: %v", got)
+	left := l.node.Runs(t)
+	if len(left) != 1 || !l.node.Alive(t, left[0]) {
+		t.Fatalf("RUNs after the kill: %v", left)
 	}
 	l.write(map[string]string{"Dockerfile": "FROM base:1\nRUN --mount=type=cache,target=/c echo ok\n"})
 	l.resolve(o)
-	if got := l.node.Containers(t); len(got) != 0 {
-		t.Errorf("containers left: %v", got)
+	if got := l.node.Runs(t); len(got) != 0 || l.node.Alive(t, left[0]) {
+		t.Errorf("RUNs left: %v", got)
 	}
 }
 
@@ -557,7 +558,7 @@ func TestCancelledBuildLeavesNothing(t *testing.T) {
 	if err := <-failed; !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	eventually(t, "the end of its container", func() bool { return len(l.node.Containers(t)) == 0 })
+	eventually(t, "the end of its container", func() bool { return len(l.node.Runs(t)) == 0 })
 	if got := l.events(progress.Failed); len(got) > 0 {
 		t.Errorf("reported as failed: %v", got)
 	}

@@ -2,6 +2,10 @@ package imagetest
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	containerd "github.com/containerd/containerd/v2/client"
@@ -11,18 +15,32 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Containers is the IDs of all containers of the node.
-func (n *Node) Containers(t *testing.T) []string {
+// Runs is the IDs of the RUNs that run in the builder, or were left there.
+func (n *Node) Runs(t *testing.T) []string {
 	t.Helper()
+	bundles, err := filepath.Glob(filepath.Join(n.Dir, "builder", "worker", "executor", "*", "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var ids []string
-	n.client(t, func(c *containerd.Client) error {
-		all, err := c.Containers(t.Context())
-		for _, c := range all {
-			ids = append(ids, c.ID())
-		}
-		return err
-	})
+	for _, b := range bundles {
+		ids = append(ids, filepath.Base(filepath.Dir(b)))
+	}
 	return ids
+}
+
+// Alive tells whether a RUN has a process, by its control group.
+func (n *Node) Alive(t *testing.T, id string) bool {
+	t.Helper()
+	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(groups, func(group string) bool {
+		data, _ := os.ReadFile(group)
+		_, zombie := os.Readlink(filepath.Join(filepath.Dir(group), "exe")) // nobody in the test's namespace asks how it ended
+		return zombie == nil && strings.Contains(string(data), "/buildkit/"+id)
+	})
 }
 
 // Leases is the IDs of the leases that keep content of the node alive.

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/perch-k8s/perch/internal/node/builder"
 )
 
@@ -123,9 +125,14 @@ func (n *Node) builderPID(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, p := range procs {
 		env, err := os.ReadFile(p)
-		if err == nil && strings.Contains(string(env), roleEnv+"=builder\x00") && strings.Contains(string(env), dirEnv+"="+n.Dir+"\x00") {
+		program, _ := os.Readlink(filepath.Join(filepath.Dir(p), "exe")) // runc has this environment too
+		if err == nil && program == own && strings.Contains(string(env), roleEnv+"=builder\x00") && strings.Contains(string(env), dirEnv+"="+n.Dir+"\x00") {
 			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p)))
 			if err != nil {
 				t.Fatal(err)
@@ -155,6 +162,9 @@ disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime
 func runNode(dir, bin string) error {
 	// containerd wants folders of its own below /run, which is everybody's.
 	if err := syscall.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil { // where runc notes what it runs
 		return err
 	}
 	if err := startContainerd(dir, bin); err != nil {

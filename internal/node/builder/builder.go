@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/containerd/go-runc"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -38,7 +39,7 @@ type Config struct {
 	Listener     net.Listener  // where BuildKit's gRPC API is served; stays usable by whoever passed it on
 	Root         string        // its folder: the build cache's index and the temporary files. Made when absent
 	Containerd   string        // path of containerd's socket
-	Runc         string        // path of the runc binary; "": containerd's default
+	Runc         string        // path of the runc binary; "": the one of PATH
 	CgroupParent string        // RUN's cgroups are CgroupParent/buildkit/ID; "" is DefaultCgroupParent
 	Nameservers  []string      // resolv.conf of RUN; empty: the sandbox's own
 	Idle         time.Duration // how long without a connection until Run returns; 0 is DefaultIdle
@@ -73,6 +74,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.CgroupParent == "" {
 		c.CgroupParent = DefaultCgroupParent
+	}
+	if c.Runc == "" {
+		c.Runc = runc.DefaultCommand
 	}
 	return c
 }

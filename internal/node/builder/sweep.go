@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 
-	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/go-runc"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
@@ -58,48 +57,25 @@ func deleteStaleLeases(ctx context.Context, lm leases.Manager, id string) error 
 	return errors.Join(errs...)
 }
 
-// sweepContainers removes the containers of RUNs whose builder was killed. They have no label, but the cgroup that
-// only a builder gives.
-func sweepContainers(ctx context.Context, cl *containerd.Client, cgroupParent string) error {
-	ctx = namespaces.WithNamespace(ctx, namespace)
-	all, err := cl.Containers(ctx)
+// sweepContainers ends the RUNs of a builder that was killed, whose bundles are in dir. Its mounts there are gone already.
+func sweepContainers(ctx context.Context, r *runc.Runc, dir string) error {
+	all, err := r.List(ctx)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, c := range all {
-		own, err := isOwn(ctx, c, cgroupParent)
-		if err == nil && own {
-			err = removeContainer(ctx, c)
+		if filepath.Dir(c.Bundle) != dir {
+			continue
 		}
-		if err != nil && !errdefs.IsNotFound(err) {
-			errs = append(errs, fmt.Errorf("container %s: %w", c.ID(), err))
+		if err := r.Delete(ctx, c.ID, &runc.DeleteOpts{Force: true}); err != nil {
+			errs = append(errs, fmt.Errorf("container %s: %w", c.ID, err))
 		}
 	}
-	return errors.Join(errs...)
-}
-
-func isOwn(ctx context.Context, c containerd.Container, cgroupParent string) (bool, error) {
-	info, err := c.Info(ctx, containerd.WithoutRefreshedMetadata)
-	if err != nil || len(info.Labels) > 0 {
-		return false, err
-	}
-	spec, err := c.Spec(ctx)
-	if err != nil || spec.Linux == nil {
-		return false, err
-	}
-	return spec.Linux.CgroupsPath == path.Join("/", cgroupParent, "buildkit", c.ID()), nil
-}
-
-func removeContainer(ctx context.Context, c containerd.Container) error {
-	task, err := c.Task(ctx, nil)
-	if err == nil {
-		_, err = task.Delete(ctx, containerd.WithProcessKill)
-	}
-	if err != nil && !errdefs.IsNotFound(err) {
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return c.Delete(ctx)
+	return os.RemoveAll(dir)
 }
 
 // sweepMounts unmounts what a killed run left mounted below its root, deepest first.

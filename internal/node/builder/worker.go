@@ -8,11 +8,11 @@ import (
 	"path/filepath"
 	"time"
 
-	runcoptions "github.com/containerd/containerd/api/types/runc/options"
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/pkg/gc"
+	"github.com/containerd/go-runc"
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/cache/metadata"
 	"github.com/moby/buildkit/cache/remotecache"
@@ -22,8 +22,10 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/cmd/buildkitd/config"
 	"github.com/moby/buildkit/control"
-	"github.com/moby/buildkit/executor/containerdexecutor"
+	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/executor/oci"
+	"github.com/moby/buildkit/executor/resources"
+	"github.com/moby/buildkit/executor/runcexecutor"
 	"github.com/moby/buildkit/frontend"
 	dockerfile "github.com/moby/buildkit/frontend/dockerfile/builder"
 	"github.com/moby/buildkit/frontend/gateway/forwarder"
@@ -63,10 +65,10 @@ func open(ctx context.Context, c Config) (_ *builder, err error) {
 			err = fmt.Errorf("builder: %w", errors.Join(err, b.close()))
 		}
 	}()
-	if err := sweepContainers(ctx, cl, c.CgroupParent); err != nil {
+	workerRoot := filepath.Join(c.Root, "worker")
+	if err := sweepContainers(ctx, &runc.Runc{Command: c.Runc}, bundles(workerRoot)); err != nil {
 		return b, err
 	}
-	workerRoot := filepath.Join(c.Root, "worker")
 	if err := os.MkdirAll(workerRoot, 0o700); err != nil {
 		return b, err
 	}
@@ -186,12 +188,16 @@ func workerOptions(cl *containerd.Client, c Config, id, root string) (base.Worke
 		pb.NetMode_HOST:  network.NewHostProvider(),
 		pb.NetMode_NONE:  network.NewNoneProvider(),
 	}
+	executor, err := newExecutor(c, root, networks)
+	if err != nil {
+		return base.WorkerOpt{}, errors.Join(err, md.Close())
+	}
 	return base.WorkerOpt{
 		ID:               id,
 		Root:             root,
 		MetadataStore:    md,
 		NetworkProviders: networks,
-		Executor:         containerdexecutor.New(executorOptions(cl, c, root, networks)),
+		Executor:         executor,
 		Snapshotter:      snapshot.NewSnapshotter(snapshotter, durable{cl.SnapshotService(snapshotter), c.Root}, namespace, nil),
 		ContentStore:     content,
 		Applier:          winlayers.NewFileSystemApplierWithWindows(content, cl.DiffService()),
@@ -208,22 +214,27 @@ func workerOptions(cl *containerd.Client, c Config, id, root string) (base.Worke
 	}, nil
 }
 
-func executorOptions(cl *containerd.Client, c Config, root string, n map[pb.NetMode]network.Provider) containerdexecutor.ExecutorOptions {
-	o := containerdexecutor.ExecutorOptions{
-		Client:           cl,
-		Root:             root,
-		CgroupParent:     c.CgroupParent,
-		NetworkProviders: n,
+// bundles is where runc finds what to run: a folder for each RUN, while it runs.
+func bundles(root string) string { return filepath.Join(root, "executor") }
+
+// newExecutor runs each RUN by runc itself. A task of containerd would cost a shim and a dozen more calls for what needs
+// neither: nobody attaches to it, and it ends with its builder.
+func newExecutor(c Config, root string, n map[pb.NetMode]network.Provider) (executor.Executor, error) {
+	monitor, err := resources.NewMonitor()
+	if err != nil {
+		return nil, err
+	}
+	o := runcexecutor.Opt{
+		Root:                bundles(root),
+		CommandCandidates:   []string{c.Runc},
+		DefaultCgroupParent: c.CgroupParent,
+		ProcessMode:         oci.ProcessSandbox,
+		ResourceMonitor:     monitor,
 	}
 	if len(c.Nameservers) > 0 {
-		o.DNSConfig = &oci.DNSConfig{Nameservers: c.Nameservers}
+		o.DNS = &oci.DNSConfig{Nameservers: c.Nameservers}
 	}
-	if c.Runc != "" {
-		o.Runtime = &containerdexecutor.RuntimeInfo{
-			Name: "io.containerd.runc.v2", Options: &runcoptions.Options{BinaryName: c.Runc},
-		}
-	}
-	return o
+	return runcexecutor.New(o, n)
 }
 
 // collect makes containerd's garbage collector run now: deleting a lease synchronously is how it is asked.
