@@ -95,7 +95,7 @@ func (c Cluster) await(ctx context.Context, r progress.Reporter, began bool, com
 	err := c.awaitReady(ctx, r, component)
 	if err != nil && began {
 		r.Report(progress.Event{ID: "cluster", Status: progress.Working, Text: "stopping what was started"})
-		err = errors.Join(err, c.abandon())
+		err = c.abandon(err)
 	}
 	return err
 }
@@ -253,9 +253,16 @@ func tail(path string, n int) []string {
 	return lines[max(0, len(lines)-n):]
 }
 
-// abandon takes back a start that did not succeed or was interrupted.
-func (c Cluster) abandon() error {
+// abandon takes back a start that did not succeed or was interrupted. The components that are stopped say what they waited for,
+// which goes to the error's output.
+func (c Cluster) abandon(err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
-	return c.stop(ctx)
+	failure, _ := errors.AsType[*fault.Error](err)
+	stopped := c.stop(ctx, func(e sandbox.Event) {
+		if failure != nil && e.State == sandbox.Exited && e.Error != "" {
+			failure.Output = append(failure.Output, e.Component+": "+e.Error)
+		}
+	})
+	return errors.Join(err, stopped)
 }

@@ -27,7 +27,7 @@ func (c Cluster) Stop(ctx context.Context, r progress.Reporter) error {
 		return err
 	}
 	r.Report(progress.Event{ID: "cluster", Status: progress.Working, Text: "stopping"})
-	if err := c.stop(ctx); err != nil {
+	if err := c.stop(ctx, nil); err != nil {
 		return err
 	}
 	if !status.Running {
@@ -45,11 +45,17 @@ func needRoot() error {
 	return fault.New(fault.Other, "run the command with sudo", "the node belongs to root")
 }
 
-// stop asks the supervisor to end and waits for it; then it removes what a killed one left on the host.
-func (c Cluster) stop(ctx context.Context) error {
+// stop asks the supervisor to end and waits for it; then it removes what a killed one left on the host. heard, unless it is
+// nil, gets all events of the node, from its start on.
+func (c Cluster) stop(ctx context.Context, heard func(sandbox.Event)) error {
 	ctx, cancel := context.WithTimeout(ctx, stopWithin)
 	defer cancel()
-	err := c.events(ctx, "POST", "/stop", func(sandbox.Event) bool { return true })
+	err := c.events(ctx, "POST", "/stop", func(e sandbox.Event) bool {
+		if heard != nil {
+			heard(e)
+		}
+		return true
+	})
 	if err != nil && !errors.Is(err, errGone) && !notRunning(err) {
 		return fmt.Errorf("stop cluster %q: %w", c.Name, err)
 	}
@@ -98,7 +104,7 @@ func (c Cluster) Delete(ctx context.Context, r progress.Reporter) error {
 		name string
 		run  func() error
 	}{
-		{"stop the node", func() error { return c.stop(ctx) }},
+		{"stop the node", func() error { return c.stop(ctx, nil) }},
 		{"remove the context from the kubeconfig", func() error {
 			if c.Kubeconfig == "" {
 				return nil

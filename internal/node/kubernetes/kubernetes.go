@@ -88,11 +88,12 @@ func Run(ctx context.Context, c Config, report func(Event)) error {
 	if err := apiserver.SetFeatures(); err != nil {
 		return err
 	}
-	steps, listener, err := c.steps(ctx, logs)
+	// The listener is closed with the process: an API server that has not ended in its time would panic over it, and hide
+	// why all of this ends.
+	steps, _, err := c.steps(ctx, logs)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = listener.Close() }() // it is the API server's, but that may never have begun
 	return component.Run(ctx, steps, component.Options{StartTimeout: startTimeout, StopTimeout: stopTimeout}, lessGarbage(report))
 }
 

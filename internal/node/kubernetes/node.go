@@ -21,9 +21,10 @@ type node struct {
 	config Config
 	files  pki.Files
 
-	client  clientset.Interface
-	rest    rest.Interface
-	started time.Time
+	client   clientset.Interface
+	rest     rest.Interface
+	started  time.Time
+	patience time.Duration // for an answer of DNS
 }
 
 // Name is "kubernetes", under which the readiness of everything is reported.
@@ -97,7 +98,9 @@ func (n *node) serviceAccount(ctx context.Context) error {
 
 // dns asks for the kubernetes Service at the DNS Service's address, as a pod would.
 func (n *node) dns(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond) // before there are rules, nothing answers
+	// Before there are rules, nothing answers; and a slow machine takes its time.
+	n.patience += 20 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, 80*time.Millisecond+n.patience)
 	defer cancel()
 	server := net.JoinHostPort(n.config.dnsServiceIP().String(), "53")
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {

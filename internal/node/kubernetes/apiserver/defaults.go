@@ -54,10 +54,10 @@ func (d *Defaults) Run(ctx context.Context) error {
 		if err == nil {
 			break
 		}
-		if !apierrors.IsServiceUnavailable(err) && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+		if lasting(err) {
 			return err
 		}
-		select { // the first namespaces are about to be made
+		select { // the first namespaces are about to be made, or the machine is slow: the start's limit ends that
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
 			return err
@@ -66,6 +66,11 @@ func (d *Defaults) Run(ctx context.Context) error {
 	close(d.done)
 	<-ctx.Done()
 	return nil
+}
+
+// lasting tells whether an error would be the same the next time. A timeout, of the server or of the store, is not.
+func lasting(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 
 // Ready waits until everything is written.
