@@ -47,7 +47,7 @@ func boot(t *testing.T, dir, disk, scenario string, arguments ...string) *machin
 	t.Helper()
 	console := filepath.Join(dir, t.Name()+"-"+scenario+".console")
 	kernel := append([]string{
-		"root=/dev/vda", "rw", "console=ttyS0", "systemd.mask=serial-getty@ttyS0.service", "vmtest=" + scenario,
+		"root=/dev/vda", "rw", "console=ttyS0", "systemd.show_status=false", "systemd.mask=serial-getty@ttyS0.service", "vmtest=" + scenario,
 	}, arguments...)
 	cmd := exec.Command("qemu-system-x86_64", // not tied to the test's context: a machine is switched off, or cut
 		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3072",
@@ -71,8 +71,8 @@ func boot(t *testing.T, dir, disk, scenario string, arguments ...string) *machin
 		defer close(off)
 		defer close(lines)
 		scan(out, lines)
-		if err := cmd.Wait(); err != nil && said.Len() > 0 {
-			lines <- "qemu: " + err.Error() + ": " + said.String()
+		if err := cmd.Wait(); err != nil {
+			lines <- "qemu: " + err.Error() + " " + said.String()
 		}
 	}()
 	m := &machine{process: cmd, lines: lines, off: off}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,21 +96,9 @@ func hidden() map[string][]string {
 // given such a path (/var/log, a project in /var/lib).
 func (m Mounts) hideWritable(keep int) error {
 	for _, dir := range []string{"/run", "/var/log", "/var/lib"} {
-		host, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("%s: %w", dir, err)
-		}
-		defer func() { _ = unix.Close(host) }()
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return err
-		}
-		if err := mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
-			return err
-		}
 		ours := hidden()[dir]
-		entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return ours == nil || slices.Contains(ours, e.Name()) })
-		if err := show(host, dir, entries); err != nil {
+		err := cover(dir, func(name string) bool { return ours == nil || slices.Contains(ours, name) })
+		if err != nil {
 			return err
 		}
 	}
@@ -120,6 +109,23 @@ func (m Mounts) hideWritable(keep int) error {
 		return err
 	}
 	return mount(fmt.Sprintf("/proc/self/fd/%d", keep), m.Keep, "", unix.MS_BIND|unix.MS_REC, "")
+}
+
+// cover puts memory over a folder, and shows in it what the folder has, but for what is hidden.
+func cover(dir string, hide func(name string) bool) error {
+	host, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	defer func() { _ = unix.Close(host) }()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if err := mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+		return err
+	}
+	return show(host, dir, slices.DeleteFunc(entries, func(e os.DirEntry) bool { return hide(e.Name()) }))
 }
 
 // show mounts folders and files of a host's folder, which host is a descriptor of, at their own names in dir. Links are
@@ -186,10 +192,13 @@ func (m Mounts) mountSys() error {
 // ResolvConf is where the sandbox's own resolv.conf is, whatever the host has at /etc.
 const ResolvConf = "/run/perch/resolv.conf"
 
-// mountEtc replaces the two files of /etc that speak of the host's network. One that the host has not (a minimal Debian has
-// no /etc/hosts) stays missing: /etc is the host's own.
+// mountEtc replaces the two files of /etc that speak of the host's network.
 func (m Mounts) mountEtc() error {
-	for path, text := range map[string]string{"/etc/resolv.conf": m.ResolvConf, "/etc/hosts": m.Hosts} {
+	texts := map[string]string{"/etc/resolv.conf": m.ResolvConf, "/etc/hosts": m.Hosts}
+	if err := completeEtc(slices.Sorted(maps.Keys(texts))); err != nil {
+		return err
+	}
+	for path, text := range texts {
 		source := filepath.Join(filepath.Dir(ResolvConf), filepath.Base(path))
 		if err := os.MkdirAll(filepath.Dir(source), 0o755); err != nil {
 			return err
@@ -201,15 +210,43 @@ func (m Mounts) mountEtc() error {
 		if err != nil {
 			return err
 		}
-		if strings.HasPrefix(target, "/run/") { // systemd-resolved: the link's end went away with the host's /run
-			if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-				return err
-			}
-			if err := os.WriteFile(target, nil, 0o644); err != nil {
-				return err
-			}
+		if err := mount(source, target, "", unix.MS_BIND, ""); err != nil {
+			return err
 		}
-		if err := mount(source, target, "", unix.MS_BIND, ""); err != nil && !errors.Is(err, unix.ENOENT) {
+	}
+	return nil
+}
+
+// completeEtc makes the files that something is about to be mounted on, where there are none. A link into /run, as
+// systemd-resolved makes it, ends in memory of ours. What the host has not at all (a minimal Debian has no /etc/hosts, and
+// containerd makes no pod without) or as a link to nowhere is made in memory over /etc, which is the host's own.
+func completeEtc(paths []string) error {
+	var missing []string
+	for _, path := range paths {
+		target, err := followLink(path)
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(target, "/run/") {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(target), 0o755), os.WriteFile(target, nil, 0o644)); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := os.Stat(target); errors.Is(err, os.ErrNotExist) {
+			missing = append(missing, path)
+		} else if err != nil {
+			return err
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if err := cover("/etc", func(name string) bool { return slices.Contains(missing, "/etc/"+name) }); err != nil {
+		return err
+	}
+	for _, path := range missing {
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
 			return err
 		}
 	}
