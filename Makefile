@@ -8,6 +8,10 @@ SHELL := /bin/bash
 
 export CGO_ENABLED := 0
 export GO ?= go
+# Another processor than this machine's, for build: arm64 or amd64.
+ifdef ARCH
+export GOARCH := $(ARCH)
+endif
 
 .PHONY: help
 help: ## list the targets
@@ -31,7 +35,7 @@ assets: deps ## build the programs carried inside perch: runc, the shim, the CNI
 	@internal/node/assets/build.sh
 
 .PHONY: build
-build: assets ## build bin/perch (some 8 minutes the first time)
+build: assets ## build bin/perch (some 8 minutes the first time); ARCH=arm64: bin/perch-linux-arm64
 	@tools/build.sh
 
 .PHONY: check

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Builds bin/perch, or with arguments (OUTPUT PACKAGE) another program with the same flags. Says how far it is, since
-# with an empty build cache it compiles Kubernetes.
+# with an empty build cache it compiles Kubernetes. GOARCH=arm64 builds bin/perch-linux-arm64.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 go=${GO:-go}
 export CGO_ENABLED=0
-output=${1:-bin/perch}
+arch=$("$go" env GOARCH)
+suffix=-linux-$arch
+[[ $arch == "$("$go" env GOHOSTARCH)" ]] && suffix=
+output=${1:-bin/perch$suffix}
 package=${2:-./cmd/perch}
 
 # Reads `go build -v`: one line for each package compiled, and whatever goes wrong.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Looks for what building, running and testing need beside Go, and with the argument vm for what virtual machines need.
+# Looks for what building, running and testing need beside Go, with the argument vm for what virtual machines need, and
+# with GOARCH of another processor for what building for it needs.
 # Installs it with apt when run by root on Debian or Ubuntu; otherwise says what to install.
 set -euo pipefail
 
@@ -18,11 +19,14 @@ need() { # need PACKAGE COMMAND...: the package is missing when the command fail
 	"$@" >/dev/null 2>&1 || missing+=("$package")
 }
 
-static_library() { [[ $(gcc -print-file-name="$1") == /* ]]; }
+static_library() { # static_library NAME [COMPILER]
+	[[ $("${2:-gcc}" -print-file-name="$1") == /* ]]
+}
 
 need gcc command -v gcc
 need libc6-dev static_library libc.a
 need libseccomp-dev static_library libseccomp.a
+need pkg-config command -v pkg-config
 need git command -v git
 need curl command -v curl
 need zstd command -v zstd
@@ -40,6 +44,16 @@ fi
 if [[ ${1:-} == e2e ]]; then # the road by hand opens a session with it
 	need postgresql-client command -v psql
 fi
+foreign= # Debian's name of the other processor
+case $("$go" env GOARCH),$("$go" env GOHOSTARCH) in
+arm64,amd64) foreign=arm64 package=gcc-aarch64-linux-gnu compiler=aarch64-linux-gnu-gcc ;;
+amd64,arm64) foreign=amd64 package=gcc-x86-64-linux-gnu compiler=x86_64-linux-gnu-gcc ;;
+esac
+if [[ $foreign ]]; then
+	need "$package" command -v "$compiler"
+	need "libc6-dev-$foreign-cross" static_library libc.a "$compiler"
+	need "libseccomp-dev:$foreign" static_library libseccomp.a "$compiler"
+fi
 if command -v dpkg >/dev/null; then
 	need debian-archive-keyring test -s /usr/share/keyrings/debian-archive-keyring.gpg
 fi
@@ -47,10 +61,13 @@ fi
 if ((${#missing[@]} == 0)); then
 	exit 0
 fi
-install=(apt-get install --yes --no-install-recommends "${missing[@]}")
+commands=("apt-get update" "apt-get install --yes --no-install-recommends ${missing[*]}")
+if [[ ${missing[*]} == *:* ]]; then # dpkg has to be told that packages of another processor may come
+	commands=("dpkg --add-architecture $foreign" "${commands[@]}")
+fi
 if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
 	echo "deps: missing on this machine: ${missing[*]}" >&2
-	echo "deps: on Debian, run: sudo ${install[*]}" >&2
+	printf 'deps: on Debian, run: sudo %s\n' "${commands[@]}" >&2
 	exit 1
 fi
 
@@ -58,7 +75,7 @@ echo "deps: installing ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-for command in "apt-get update" "${install[*]}"; do
+for command in "${commands[@]}"; do
 	# Split on purpose: package names hold no blanks.
 	# shellcheck disable=SC2086
 	if ! $command >"$log" 2>&1; then

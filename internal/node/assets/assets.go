@@ -8,13 +8,13 @@ package assets
 import (
 	"bytes"
 	"crypto/sha256"
-	"embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -24,12 +24,13 @@ import (
 	"github.com/perch-k8s/perch/internal/fault"
 )
 
-//go:embed files
-var files embed.FS
+// folder has the programs for the processor that this perch is built for. What is built for another one, as by
+// `GOARCH=arm64 go build` where only amd64's programs are, has none rather than the wrong ones.
+const folder = "files/" + runtime.GOARCH
 
 const (
-	sumsFile  = "files/SHA256SUMS" // written last by build.sh: there only when all programs are
-	stampFile = ".perch-programs"  // written last by Extract: there only when all programs are
+	sumsFile  = folder + "/SHA256SUMS" // written last by build.sh: there only when all programs are
+	stampFile = ".perch-programs"      // written last by Extract: there only when all programs are
 )
 
 // Names are the names of the carried programs, as Extract writes them, sorted.
@@ -114,7 +115,7 @@ func extractOne(from fs.FS, dir, name, sum string) error {
 
 // read is the decompressed program of this name.
 func read(from fs.FS, name string) ([]byte, error) {
-	packed, err := fs.ReadFile(from, "files/"+name+".zst")
+	packed, err := fs.ReadFile(from, folder+"/"+name+".zst")
 	if err != nil {
 		return nil, missing(name)
 	}

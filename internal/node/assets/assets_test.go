@@ -36,7 +36,7 @@ func carried(t *testing.T, version string) fstest.MapFS {
 	from := fstest.MapFS{}
 	for _, name := range Names() {
 		program := []byte(name + " " + version)
-		from["files/"+name+".zst"] = &fstest.MapFile{Data: encoder.EncodeAll(program, nil)}
+		from[folder+"/"+name+".zst"] = &fstest.MapFile{Data: encoder.EncodeAll(program, nil)}
 		fmt.Fprintf(&sums, "%s  %s\n", sumOf(program), name)
 	}
 	from[sumsFile] = &fstest.MapFile{Data: []byte(sums.String())}
@@ -165,9 +165,9 @@ func TestExtractNewVersionReplaces(t *testing.T) {
 func TestExtractSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	corrupt := carried(t, "v1")
-	corrupt["files/runc.zst"] = carried(t, "v2")["files/runc.zst"]
+	corrupt[folder+"/runc.zst"] = carried(t, "v2")[folder+"/runc.zst"]
 	without := carried(t, "v1")
-	delete(without, "files/runc.zst")
+	delete(without, folder+"/runc.zst")
 	tests := map[string]struct {
 		from       fs.FS
 		text, hint string

@@ -1,12 +1,28 @@
 #!/usr/bin/env bash
 # Builds the programs that perch carries inside itself from the Go modules that go.mod pins, and leaves them
-# compressed in files/, where assets.go embeds them. Does nothing when what they are made from did not change.
+# compressed in files/ARCHITECTURE, where files_ARCHITECTURE.go embeds them. Does nothing when what they are made from did
+# not change. GOARCH=arm64 builds them for another processor, with Debian's C compiler for it.
 set -euo pipefail
 
 cd "$(dirname "$0")"
-out=files
-sums=$out/SHA256SUMS
 go=${GO:-go}
+arch=$("$go" env GOARCH)
+out=files/$arch
+sums=$out/SHA256SUMS
+
+case $arch in
+amd64) compiler=x86_64-linux-gnu-gcc machine='Advanced Micro Devices X86-64' ;;
+arm64) compiler=aarch64-linux-gnu-gcc machine=AArch64 ;;
+*)
+	echo "assets: perch is not built for $arch: choose GOARCH=amd64 or arm64" >&2
+	exit 1
+	;;
+esac
+if [[ $arch == "$("$go" env GOHOSTARCH)" ]]; then
+	compiler=gcc
+else
+	export PKG_CONFIG_LIBDIR=/usr/lib/${compiler%-gcc}/pkgconfig # where it is told how runc is linked
+fi
 
 programs=(containerd-shim-runc-v2 host-local loopback pause portmap ptp runc)
 modules=(github.com/containerd/containerd/v2 github.com/containernetworking/plugins github.com/opencontainers/runc)
@@ -32,8 +48,8 @@ wanted=$(key)
 if complete "$wanted"; then
 	exit 0
 fi
-for tool in gcc zstd; do
-	command -v "$tool" >/dev/null || { echo "assets: $tool is missing: run make deps" >&2; exit 1; }
+for tool in "$compiler" readelf zstd; do
+	command -v "$tool" >/dev/null || { echo "assets: $tool is missing: run make deps, with ARCH=$arch when this machine has another processor" >&2; exit 1; }
 done
 
 work=$(mktemp -d)
@@ -42,8 +58,8 @@ containerd=$("$go" list -m -f '{{.Version}}' github.com/containerd/containerd/v2
 plugins=github.com/containernetworking/plugins/plugins
 cni=$("$go" list -m -f '{{.Version}}' github.com/containernetworking/plugins)
 
-echo "assets: building ${programs[*]} (a minute when the build cache is empty)" >&2
-gcc -static -Os -s -Wall -Wextra -Werror -o "$work/pause" pause/pause.c
+echo "assets: building ${programs[*]} for $arch (a minute when the build cache is empty)" >&2
+"$compiler" -static -Os -s -Wall -Wextra -Werror -o "$work/pause" pause/pause.c
 CGO_ENABLED=0 "$go" build -o "$work/" \
 	-ldflags "-s -w -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$cni" \
 	$plugins/main/ptp $plugins/main/loopback $plugins/ipam/host-local $plugins/meta/portmap
@@ -52,8 +68,13 @@ CGO_ENABLED=0 "$go" build -o "$work/" -tags no_grpc \
 	-ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=$containerd" \
 	github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
 # Without the seccomp tag every pod would fail: the kubelet asks for the default profile.
-CGO_ENABLED=1 "$go" build -o "$work/" -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags -static' \
+CGO_ENABLED=1 CC=$compiler "$go" build -o "$work/" -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags -static' \
 	github.com/opencontainers/runc
+
+# A wrong compiler or a library of another processor is to be told here, not by a node that makes no pod.
+for name in "${programs[@]}"; do
+	readelf -h "$work/$name" | grep -q "Machine: *$machine\$" || { echo "assets: $name is not a program for $arch" >&2; exit 1; }
+done
 
 rm -f "$sums"
 for name in "${programs[@]}"; do

@@ -1,0 +1,6 @@
+package assets
+
+import "embed"
+
+//go:embed files/arm64
+var files embed.FS
