@@ -110,7 +110,8 @@ func makeParents(dir string) (made bool, err error) {
 	return true, os.MkdirAll(dir, 0o750)
 }
 
-// lock makes the lock file that kubectl makes too. A stale one is broken: its owner was killed.
+// lock makes the lock file that kubectl makes too. A stale one is broken: its owner was killed. So is one of a time
+// to come: the clock was set back since.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, lockFor)
 	defer cancel()
@@ -123,7 +124,7 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 		if !errors.Is(err, os.ErrExist) {
 			return nil, err
 		}
-		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > staleAfter {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()).Abs() > staleAfter {
 			_ = os.Remove(path)
 			continue
 		}

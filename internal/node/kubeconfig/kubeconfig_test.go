@@ -123,18 +123,20 @@ func TestLock(t *testing.T) {
 	t.Run("a stale lock is broken", func(t *testing.T) {
 		t.Parallel()
 		file := filepath.Join(t.TempDir(), "config")
-		if err := os.WriteFile(file+".lock", nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		old := time.Now().Add(-time.Minute)
-		if err := os.Chtimes(file+".lock", old, old); err != nil {
-			t.Fatal(err)
-		}
-		if err := Merge(t.Context(), file, "perch", []byte(nodeConfig)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := os.Stat(file + ".lock"); !errors.Is(err, os.ErrNotExist) {
-			t.Error("the lock is still there")
+		for _, age := range []time.Duration{time.Minute, -24 * time.Hour} { // the clock was a day ahead when it was made
+			if err := os.WriteFile(file+".lock", nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			made := time.Now().Add(-age)
+			if err := os.Chtimes(file+".lock", made, made); err != nil {
+				t.Fatal(err)
+			}
+			if err := Merge(t.Context(), file, "perch", []byte(nodeConfig)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(file + ".lock"); !errors.Is(err, os.ErrNotExist) {
+				t.Error("the lock is still there")
+			}
 		}
 	})
 	t.Run("many at once lose nothing", func(t *testing.T) {

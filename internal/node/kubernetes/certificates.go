@@ -10,7 +10,7 @@ import (
 )
 
 // renewEvery is how often certificates are looked at while the node runs. They are renewed months before they end (see package
-// pki), so a machine that sleeps most of the time, when no clock of a process runs, does not miss it.
+// pki). No time passes for a process while the machine sleeps: that is seen by package clock.
 const renewEvery = 24 * time.Hour
 
 // certificates renews certificates while the node runs, as a component. At a start they were renewed before anything else. The
@@ -19,6 +19,7 @@ type certificates struct {
 	always
 	config Config
 	ticks  <-chan time.Time
+	set    <-chan time.Time // the clock says something else now
 }
 
 // Name is "certificates".
@@ -27,13 +28,15 @@ func (*certificates) Name() string { return "certificates" }
 // Run renews until ctx ends. What fails is tried again the next time: the certificates of now still serve.
 func (c *certificates) Run(ctx context.Context) error {
 	for {
+		var now time.Time
 		select {
-		case now := <-c.ticks:
-			if _, err := pki.Ensure(string(pkiFiles(c.config.Dir)), c.config.pkiRequest(now)); err != nil {
-				klog.FromContext(ctx).Error(err, "certificates are not renewed")
-			}
+		case now = <-c.ticks:
+		case now = <-c.set:
 		case <-ctx.Done():
 			return nil
+		}
+		if _, err := pki.Ensure(string(pkiFiles(c.config.Dir)), c.config.pkiRequest(now)); err != nil {
+			klog.FromContext(ctx).Error(err, "certificates are not renewed")
 		}
 	}
 }

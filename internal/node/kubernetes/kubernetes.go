@@ -22,6 +22,7 @@ import (
 
 	logsapi "k8s.io/component-base/logs/api/v1"
 
+	"github.com/perch-k8s/perch/internal/node/clock"
 	"github.com/perch-k8s/perch/internal/node/dns"
 	"github.com/perch-k8s/perch/internal/node/kubernetes/apiserver"
 	"github.com/perch-k8s/perch/internal/node/kubernetes/component"
@@ -142,8 +143,9 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 		Kubeconfig: files.Kubeconfig(pki.Metrics), Cert: files.Cert(pki.Metrics), Key: files.Key(pki.Metrics), CA: files.Cert(pki.CA),
 		FrontProxyCA: files.Cert(pki.FrontProxyCA), NodeIP: nodeIP, Log: logs.writer("metrics"),
 	}
+	set := make(chan time.Time)
 	return logs.wrap([]component.Step{
-		{Component: &certificates{config: c, ticks: time.Tick(renewEvery)}},
+		{Component: &certificates{config: c, ticks: time.Tick(renewEvery), set: set}},
 		{Component: etcd},
 		{Component: api, Needs: []string{"etcd"}},
 		{Component: kcm},
@@ -156,6 +158,7 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 		{Component: volumes, Needs: []string{"kube-apiserver"}},
 		{Component: &node{config: c, files: files}, Needs: []string{"kubelet", "kube-controller-manager", "kube-proxy", "network-policies", "kube-scheduler", "default-roles", "dns", "volumes"}},
 		{Component: measures, Needs: []string{wholeName}},
+		{Component: &clock.Watcher{Kubeconfig: files.Kubeconfig(pki.Admin), Set: set}, Needs: []string{wholeName}},
 	}), listener, nil
 }
 

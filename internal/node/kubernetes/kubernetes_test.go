@@ -119,6 +119,7 @@ func TestStartOrder(t *testing.T) {
 		"volumes: kube-apiserver",
 		"kubernetes: kubelet kube-controller-manager kube-proxy network-policies kube-scheduler default-roles dns volumes",
 		"metrics: kubernetes",
+		"clock: kubernetes",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -221,9 +222,9 @@ func TestCertificatesAreRenewedWhileRunning(t *testing.T) {
 	}
 	before := read()
 	ctx, cancel := context.WithCancel(t.Context())
-	ticks := make(chan time.Time)
+	ticks, set := make(chan time.Time), make(chan time.Time)
 	ended := make(chan error)
-	go func() { ended <- (&certificates{config: c, ticks: ticks}).Run(ctx) }()
+	go func() { ended <- (&certificates{config: c, ticks: ticks, set: set}).Run(ctx) }()
 	const day = 24 * time.Hour
 	ticks <- time.Now().Add(200 * day)
 	ticks <- time.Now().Add(200 * day) // it is taken when the first one was dealt with
@@ -232,8 +233,14 @@ func TestCertificatesAreRenewedWhileRunning(t *testing.T) {
 	}
 	ticks <- time.Now().Add(250 * day)
 	ticks <- time.Now().Add(250 * day)
-	if read() == before {
+	renewed := read()
+	if renewed == before {
 		t.Error("it was not renewed")
+	}
+	set <- time.Now().Add(2 * 365 * day)
+	set <- time.Now().Add(2 * 365 * day)
+	if read() == renewed {
+		t.Error("it was not renewed when the clock was set")
 	}
 	cancel()
 	if err := <-ended; err != nil {

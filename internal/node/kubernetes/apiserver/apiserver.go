@@ -75,6 +75,7 @@ func (s *Server) Init(ctx context.Context) error {
 	if s.completed, err = o.Complete(ctx); err != nil {
 		return err
 	}
+	s.completed.ServiceAccountIssuer = early{s.completed.ServiceAccountIssuer}
 	return utilerrors.NewAggregate(s.completed.Validate())
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"net"
 	"path/filepath"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -85,6 +88,7 @@ func TestServer(t *testing.T) {
 		}
 	})
 	t.Run("a container's stop signal is kept", func(t *testing.T) { stopSignal(t, client) })
+	t.Run("a token outlives a clock that is set back", func(t *testing.T) { earlyToken(t, client) })
 	t.Run("a certificate that was renewed is served", func(t *testing.T) { renewed(t, dir, first.Kubeconfig) })
 	role, err := client.RbacV1().ClusterRoles().Get(t.Context(), "system:node-proxier", metav1.GetOptions{})
 	if err != nil {
@@ -117,6 +121,43 @@ func TestServer(t *testing.T) {
 			t.Errorf("role %v: %v", role, err)
 		}
 	})
+}
+
+// earlyToken looks into a token: it is valid from long before it was made, until when it was asked for.
+func earlyToken(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "early"}}
+	if _, err := client.CoreV1().ServiceAccounts("default").Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	const seconds = 3600
+	made := time.Now()
+	got, err := client.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), account.Name, &authenticationv1.TokenRequest{
+		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(seconds))},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	review, err := client.AuthenticationV1().TokenReviews().Create(t.Context(), &authenticationv1.TokenReview{
+		Spec: authenticationv1.TokenReviewSpec{Token: got.Status.Token},
+	}, metav1.CreateOptions{})
+	if err != nil || !review.Status.Authenticated {
+		t.Errorf("it is refused: %v, %v", review.Status, err)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(got.Status.Token, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims struct{ Nbf, Iat, Exp int64 }
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
+	}
+	if month := made.AddDate(0, -1, 0).Unix(); claims.Nbf > month || claims.Iat > month {
+		t.Errorf("it begins when it was made: %s", payload)
+	}
+	if life := claims.Exp - made.Unix(); life < seconds-1 || life > seconds+60 {
+		t.Errorf("it lives for %d s: %s", life, payload)
+	}
 }
 
 // renewed issues new certificates under a server that runs, as the node does before the old ones end.

@@ -33,7 +33,7 @@ func newAuthority(name string, now time.Time) (authority, error) {
 	template := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: name},
-		NotBefore:             now.Add(-clockSkew),
+		NotBefore:             now.Add(-ValidBefore),
 		NotAfter:              now.Add(authorityLife),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
@@ -60,7 +60,7 @@ func (a authority) issue(l leaf, now time.Time) (certPEM, keyPEM []byte, err err
 	template := &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      l.subject(),
-		NotBefore:    now.Add(-clockSkew),
+		NotBefore:    now.Add(-ValidBefore),
 		NotAfter:     now.Add(leafLife),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  l.usage,

@@ -27,8 +27,11 @@ const (
 	authorityLife = 10 * 365 * 24 * time.Hour
 	leafLife      = 365 * 24 * time.Hour
 	renewBefore   = 120 * 24 * time.Hour
-	clockSkew     = time.Hour // certificates begin this long ago, for clocks that go wrong
 )
+
+// ValidBefore is how long before its making everything signed here is valid: what was made by a clock that was ahead must not
+// be void when that is set right.
+const ValidBefore = 365 * 24 * time.Hour
 
 // The names of the certificates, which are those of their files: NAME.crt and NAME.key.
 const (
