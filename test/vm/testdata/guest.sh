@@ -171,6 +171,96 @@ survives_reloads() {
 	answers
 }
 
+# --- the clock
+
+# servers are the processes of the app, which no clock may end or double.
+servers() { pgrep -f '^httpd -f' | sort -n | xargs; }
+
+waits_for_its_time() {
+	perch kubectl create cronjob nightly --image=busybox:1.36 --schedule="0 $(date -d '+12 hours' +%-H) * * *" -- true
+	perch kubectl get jobs --no-headers -o name | tee /tmp/jobs
+	absent "$(cat /tmp/jobs)"
+}
+
+# asks_on asks the app again and again, in the background, and notes what it got.
+asks_on() {
+	while :; do
+		curl -sf -o /dev/null --max-time 30 $page/ && echo answered || echo refused
+		sleep 0.5
+	done >/tmp/asked &
+	asking=$!
+}
+
+was_answered() {
+	has /tmp/asked answered
+	grep -c answered /tmp/asked
+	absent "$(grep refused /tmp/asked)"
+}
+
+# reports: the node's lease was renewed by the clock of now.
+reports() {
+	local renewed age
+	renewed=$(perch kubectl get lease perch -n kube-node-lease -o 'jsonpath={.spec.renewTime}') || return 1
+	age=$(($(date +%s) - $(date -d "$renewed" +%s)))
+	((age > -5 && age < 45)) || { echo "renewed $age s ago"; return 1; }
+}
+
+# is_as_before SERVERS: all is well, and nothing was restarted.
+is_as_before() {
+	eventually 60 reports
+	is_ready
+	answers
+	(cd /root/app && perch up --detach)
+	[[ "$(servers)" == "$1" ]] || { echo "was: $1"; echo "is: $(servers)"; return 1; }
+}
+
+# started_once: the CronJob has started one Job, however the clock went.
+started_once() { [[ $(perch kubectl get jobs -o name | grep -c nightly) == 1 ]]; }
+
+# lets_a_pod_in: the API server knows the pod by the token that it has.
+lets_a_pod_in() {
+	local server
+	perch cluster kubeconfig >/tmp/kubeconfig
+	server=$(sed -n 's/^ *server: //p' /tmp/kubeconfig)
+	sed -n 's/^ *certificate-authority-data: //p' /tmp/kubeconfig | base64 -d >/tmp/ca.crt
+	curl -sS -f -o /dev/null --max-time 20 --cacert /tmp/ca.crt "$server/api" \
+		-H "Authorization: Bearer $(perch kubectl exec tokens -- cat /var/run/secrets/kubernetes.io/serviceaccount/token)"
+}
+
+goes_a_day_ahead() {
+	local before
+	before=$(servers)
+	date -s '+1 day'
+	is_as_before "$before"
+	eventually 60 started_once
+	perch kubectl run tokens --image=busybox:1.36 --command -- sleep 100000
+	perch kubectl wait pod/tokens --for=condition=Ready --timeout=120s
+	lets_a_pod_in
+}
+
+# What was made by the clock that was ahead works on: the pod's token, and the CronJob, which counts on from now.
+is_set_right() {
+	local before last
+	before=$(servers)
+	date -s '-1 day'
+	is_as_before "$before"
+	lets_a_pod_in
+	started_once
+	last=$(perch kubectl get cronjob nightly -o 'jsonpath={.status.lastScheduleTime}')
+	[[ $(date -d "$last" +%s) -le $(date +%s) ]] || { echo "it counts on from $last"; return 1; }
+}
+
+# The machine sleeps for some seconds, and then for a night, as far as it can tell.
+sleeps() {
+	local before
+	before=$(servers)
+	echo +5 >/sys/class/rtc/rtc0/wakealarm
+	echo mem >/sys/power/state
+	date -s '+8 hours'
+	is_as_before "$before"
+	date -s '-8 hours'
+}
+
 stops() {
 	perch cluster stop
 	leaves_files_only
@@ -265,6 +355,13 @@ road() {
 	step 'the kernel would end pods before the node' scores
 	step 'names resolve in a pod as on the host' resolves_as_the_host
 	step 'systemd reloads without disturbing it' survives_reloads
+	step 'a CronJob waits for its time' waits_for_its_time
+	asks_on
+	step 'a clock that goes a day ahead disturbs nothing' goes_a_day_ahead
+	step 'nor does it when it is set right' is_set_right
+	step 'nor does sleep' sleeps
+	kill $asking
+	step 'the app answered meanwhile' was_answered
 	step 'stop leaves files only' stops
 	step 'start brings everything back' has_its_data
 	step 'start works after a kill' starts_after_a_kill || return
