@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,6 +30,7 @@ type Defaults struct {
 
 	client clientset.Interface
 	done   chan struct{}
+	last   atomic.Pointer[error] // why the last try failed
 }
 
 // Name is "default-roles".
@@ -57,6 +59,7 @@ func (d *Defaults) Run(ctx context.Context) error {
 		if lasting(err) {
 			return err
 		}
+		d.last.Store(&err)
 		select { // the first namespaces are about to be made, or the machine is slow: the start's limit ends that
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
@@ -79,6 +82,9 @@ func (d *Defaults) Ready(ctx context.Context) error {
 	case <-d.done:
 		return nil
 	case <-ctx.Done():
+		if last := d.last.Load(); last != nil {
+			return fmt.Errorf("default roles: %w", *last)
+		}
 		return fmt.Errorf("default roles: %w", ctx.Err())
 	}
 }
