@@ -55,18 +55,9 @@ func occupied(ctx context.Context, status node.Status, namespace string, p rende
 			return ""
 		}
 	}
-	address := net.JoinHostPort(publisher.BindIP, strconv.Itoa(int(p.Published)))
-	var listener interface{ Close() error }
-	var err error
-	if p.Protocol == "UDP" {
-		listener, err = (&net.ListenConfig{}).ListenPacket(ctx, "udp", address)
-	} else {
-		listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	}
-	if err != nil {
+	if publisher.Bindable(ctx, p.Protocol, p.Published) != nil {
 		return "another program of this machine has it"
 	}
-	_ = listener.Close()
 	return ""
 }
 

@@ -186,7 +186,8 @@ func testListeners(t *testing.T, n *node) {
 				continue
 			}
 			checked++
-			if !strings.HasPrefix(f[1], "0100007F:") { // 127.0.0.1, in the machine's byte order
+			// 127.0.0.1 and ::1, in the machine's byte order
+			if !strings.HasPrefix(f[1], "0100007F:") && !strings.HasPrefix(f[1], strings.Repeat("0", 24)+"01000000:") {
 				t.Errorf("%s listens on %s", table, f[1])
 			}
 		}

@@ -1,4 +1,4 @@
-// Package publisher makes Services of type LoadBalancer answer on 127.0.0.1 of the host at their port, as Compose's
+// Package publisher makes Services of type LoadBalancer answer on 127.0.0.1 and ::1 of the host at their port, as Compose's
 // published ports do. It watches Services, opens sockets, and writes what it opened, or why not, into the Service's
 // status. It decides nothing about pods: kube-proxy inside the sandbox does.
 package publisher
@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"reflect"
 	"slices"
@@ -25,8 +26,12 @@ import (
 	"github.com/perch-k8s/perch/internal/node/network"
 )
 
-// BindIP is the only address of the host that anything is published on.
-const BindIP = "127.0.0.1"
+// BindIP is the address of the host that everything is published on. Services are on bindIP6 beside it, where the host has
+// it: localhost may be that one first.
+const (
+	BindIP  = "127.0.0.1"
+	bindIP6 = "::1"
+)
 
 // retryAfter is how long a port that could not be opened waits for its next try.
 const retryAfter = time.Second
@@ -178,41 +183,69 @@ func (p *Publisher) apply(ctx context.Context, want map[key]Port) {
 	}
 }
 
-// open starts to forward one port. The returned function ends it and its connections.
+// open starts to forward one port, on both addresses. The returned function ends it and its connections.
 func (p *Publisher) open(ctx context.Context, port Port) (func(), error) {
-	ctx, cancel := context.WithCancel(ctx)
-	address := net.JoinHostPort(BindIP, strconv.Itoa(int(port.Port)))
-	var listener interface{ Close() error }
-	var serve func()
-	switch port.Protocol {
-	case string(corev1.ProtocolTCP):
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-		if err != nil {
-			cancel()
-			return nil, err
-		}
-		listener, serve = l, func() { network.ForwardTCP(ctx, l, p.Dial, port.target) }
-	case string(corev1.ProtocolUDP):
-		c, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", address)
-		if err != nil {
-			cancel()
-			return nil, err
-		}
-		listener, serve = c, func() { network.ForwardUDP(ctx, c, p.Dial, port.target) }
-	default:
-		cancel()
-		return nil, fmt.Errorf("protocol %s cannot be published", port.Protocol)
+	sockets, err := listen(ctx, port.Protocol, port.Port)
+	if err != nil {
+		return nil, err
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		serve()
-	}()
+	ctx, cancel := context.WithCancel(ctx)
+	var served sync.WaitGroup
+	for _, socket := range sockets {
+		served.Go(func() {
+			switch s := socket.(type) {
+			case net.Listener:
+				network.ForwardTCP(ctx, s, p.Dial, port.target)
+			case net.PacketConn:
+				network.ForwardUDP(ctx, s, p.Dial, port.target)
+			}
+		})
+	}
 	return func() {
 		cancel()
-		_ = listener.Close()
-		<-done
+		closeAll(sockets)
+		served.Wait()
 	}, nil
+}
+
+// Bindable says why a port, of TCP or UDP, cannot be published; nil when it can.
+func Bindable(ctx context.Context, protocol string, port int32) error {
+	sockets, err := listen(ctx, protocol, port)
+	closeAll(sockets)
+	return err
+}
+
+// listen opens a port on both addresses. They are net.Listener or net.PacketConn.
+func listen(ctx context.Context, protocol string, port int32) ([]io.Closer, error) {
+	var sockets []io.Closer
+	for _, ip := range []string{BindIP, bindIP6} {
+		address := net.JoinHostPort(ip, strconv.Itoa(int(port)))
+		var socket io.Closer
+		var err error
+		switch protocol {
+		case string(corev1.ProtocolTCP):
+			socket, err = (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		case string(corev1.ProtocolUDP):
+			socket, err = (&net.ListenConfig{}).ListenPacket(ctx, "udp", address)
+		default:
+			err = fmt.Errorf("protocol %s cannot be published", protocol)
+		}
+		if ip == bindIP6 && (errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)) {
+			break // a host without IPv6
+		}
+		if err != nil {
+			closeAll(sockets)
+			return nil, err
+		}
+		sockets = append(sockets, socket)
+	}
+	return sockets, nil
+}
+
+func closeAll(sockets []io.Closer) {
+	for _, s := range sockets {
+		_ = s.Close()
+	}
 }
 
 func reason(err error) string {

@@ -1,6 +1,12 @@
 package publisher
 
 import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,4 +68,63 @@ func TestWanted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// localhost may be 127.0.0.1 or ::1 to a client: both answer, and who has the port on either has it.
+func TestOpenAnswersOnBothLoopbacks(t *testing.T) {
+	t.Parallel()
+	target, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = target.Close() })
+	go func() {
+		for {
+			c, err := target.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "hello")
+			_ = c.Close()
+		}
+	}()
+	taken, err := net.Listen("tcp", "[::1]:0")
+	if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := int32(taken.Addr().(*net.TCPAddr).Port) //nolint:gosec // a port
+	p := &Publisher{Dial: (&net.Dialer{}).DialContext}
+	want := Port{Port: port, Protocol: "TCP", target: target.Addr().String()}
+	if _, err := p.open(t.Context(), want); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Fatalf("with ::1 taken: %v", err)
+	}
+	if err := taken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	end, err := p.open(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		if got, err := readFrom(t.Context(), net.JoinHostPort(ip, strconv.Itoa(int(port)))); err != nil || got != "hello" {
+			t.Errorf("%s: %q, %v", ip, got, err)
+		}
+	}
+	end()
+	if err := Bindable(t.Context(), "TCP", port); err != nil {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func readFrom(ctx context.Context, address string) (string, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = c.Close() }()
+	data, err := io.ReadAll(c)
+	return string(data), err
 }
