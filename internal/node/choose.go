@@ -47,11 +47,11 @@ func (c Cluster) nextPlan() (network.Plan, error) {
 	if err != nil {
 		return network.Plan{}, err
 	}
-	host, mtu, err := network.HostNetworks()
+	host, err := network.HostNetworks()
 	if err != nil {
 		return network.Plan{}, err
 	}
-	return network.PlanFor(c.Name, wish, host, mtu)
+	return network.PlanFor(c.Name, wish, host)
 }
 
 // checkRunning refuses settings that a running cluster does not have: they count from its next start on.

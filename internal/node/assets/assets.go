@@ -35,7 +35,7 @@ const (
 
 // Names are the names of the carried programs, as Extract writes them, sorted.
 func Names() []string {
-	return []string{"containerd-shim-runc-v2", "host-local", "loopback", "pause", "portmap", "ptp", "runc"}
+	return []string{"containerd-shim-runc-v2", "host-local", "loopback", "nodad", "pause", "portmap", "ptp", "runc"}
 }
 
 // Extract writes the carried programs into dir, which is made when it is not there, with mode 0755. A program that

@@ -274,6 +274,7 @@ func TestCarriedProgramsRun(t *testing.T) {
 		"host-local":              {nil, "CNI host-local plugin v1."},
 		"loopback":                {nil, "CNI loopback plugin v1."},
 		"portmap":                 {nil, "CNI portmap plugin v1."},
+		"nodad":                   {nil, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -283,6 +284,52 @@ func TestCarriedProgramsRun(t *testing.T) {
 				t.Errorf("printed %q, %v; want %q", out, err, test.want)
 			}
 		})
+	}
+}
+
+// In a network namespace of its own nodad switches the detection off for interfaces to come.
+func TestNodad(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("it needs root")
+	}
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
+		t.Skip(err)
+	}
+	nodad := filepath.Join(extracted(t), "nodad")
+	pod := exec.CommandContext(t.Context(), "sleep", "60")
+	pod.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := pod.Start(); err != nil {
+		t.Skip(err)
+	}
+	defer func() { _ = pod.Process.Kill(); _ = pod.Wait() }()
+	space := fmt.Sprintf("/proc/%d/ns/net", pod.Process.Pid)
+	run := func(environ ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), nodad)
+		cmd.Env = environ
+		out, err := cmd.Output()
+		return string(out), err
+	}
+	out, err := run("CNI_COMMAND=ADD", "CNI_NETNS="+space)
+	var result struct {
+		CNIVersion string
+		IPs        []string
+	}
+	unmarshal(t, []byte(out), &result)
+	if err != nil || result.CNIVersion != "1.0.0" || len(result.IPs) != 0 {
+		t.Errorf("%q, %v", out, err)
+	}
+	got, err := exec.CommandContext(t.Context(), "nsenter", "--net="+space, "cat", "/proc/sys/net/ipv6/conf/default/accept_dad").Output()
+	if err != nil || string(got) != "0\n" {
+		t.Errorf("accept_dad %q, %v", got, err)
+	}
+	if out, err := run("CNI_COMMAND=ADD", "CNI_NETNS=/nowhere"); err == nil || !strings.Contains(out, "No such file") {
+		t.Errorf("%q, %v", out, err)
+	}
+	for _, command := range []string{"DEL", "CHECK", "STATUS", "GC"} {
+		if out, err := run("CNI_COMMAND=" + command); err != nil || out != "" {
+			t.Errorf("%s: %q, %v", command, out, err)
+		}
 	}
 }
 

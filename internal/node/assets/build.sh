@@ -24,7 +24,7 @@ else
 	export PKG_CONFIG_LIBDIR=/usr/lib/${compiler%-gcc}/pkgconfig # where it is told how runc is linked
 fi
 
-programs=(containerd-shim-runc-v2 host-local loopback pause portmap ptp runc)
+programs=(containerd-shim-runc-v2 host-local loopback nodad pause portmap ptp runc)
 modules=(github.com/containerd/containerd/v2 github.com/containernetworking/plugins github.com/opencontainers/runc)
 
 # Everything the programs depend on: compiler, pinned versions, this script, our own C source.
@@ -32,7 +32,7 @@ key() {
 	{
 		"$go" env GOVERSION GOARCH
 		"$go" list -m -f '{{.Path}} {{.Version}}' "${modules[@]}"
-		cat build.sh pause/pause.c
+		cat build.sh pause/pause.c nodad/nodad.c
 	} | sha256sum | cut -d' ' -f1
 }
 
@@ -59,7 +59,9 @@ plugins=github.com/containernetworking/plugins/plugins
 cni=$("$go" list -m -f '{{.Version}}' github.com/containernetworking/plugins)
 
 echo "assets: building ${programs[*]} for $arch (a minute when the build cache is empty)" >&2
-"$compiler" -static -Os -s -Wall -Wextra -Werror -o "$work/pause" pause/pause.c
+for name in pause nodad; do
+	"$compiler" -static -Os -s -Wall -Wextra -Werror -o "$work/$name" "$name/$name.c"
+done
 CGO_ENABLED=0 "$go" build -o "$work/" \
 	-ldflags "-s -w -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$cni" \
 	$plugins/main/ptp $plugins/main/loopback $plugins/ipam/host-local $plugins/meta/portmap

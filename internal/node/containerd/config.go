@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"text/template"
@@ -26,10 +27,16 @@ type Paths struct {
 
 // Options are what the configuration depends on.
 type Options struct {
-	SandboxImage string // full name of the pause image
-	PodCIDR      string
+	SandboxImage string  // full name of the pause image
+	Ranges       []Range // one for each family
 	MTU          int
 	KeepOOMScore bool // this machine lets us lower a process's OOM score (CAP_SYS_RESOURCE)
+}
+
+// Range is where pods' addresses of one family come from, and what they have a way to by it, beside each other.
+type Range struct {
+	Subnet netip.Prefix
+	Routes []netip.Prefix
 }
 
 const configTemplate = `version = 3
@@ -96,14 +103,22 @@ func quote(s string) string {
 // networkConfig gives each pod a cable to the node and a route of its own (ptp), not a port of a bridge: packets between
 // two pods then always pass the node's rules, without the br_netfilter module that a bridge would need for Services.
 func networkConfig(o Options) ([]byte, error) {
-	ipam := map[string]any{
-		"type": "host-local", "dataDir": "/run/cni/networks",
-		"ranges": [][]map[string]string{{{"subnet": o.PodCIDR}}},
-		"routes": []map[string]string{{"dst": "0.0.0.0/0"}},
+	var ranges [][]map[string]string
+	var routes []map[string]string
+	for _, r := range o.Ranges {
+		ranges = append(ranges, []map[string]string{{"subnet": r.Subnet.String()}})
+		for _, to := range r.Routes {
+			routes = append(routes, map[string]string{"dst": to.String()})
+		}
 	}
-	plugins := []map[string]any{
+	ipam := map[string]any{"type": "host-local", "dataDir": "/run/cni/networks", "ranges": ranges, "routes": routes}
+	var plugins []map[string]any
+	if len(o.Ranges) > 1 { // or ptp would wait until IPv6 is sure that nobody has the pod's address: a second or two
+		plugins = append(plugins, map[string]any{"type": "nodad"})
+	}
+	plugins = append(plugins, []map[string]any{
 		{"type": "ptp", "mtu": o.MTU, "ipMasq": false, "ipam": ipam},
 		{"type": "portmap", "backend": "nftables", "capabilities": map[string]bool{"portMappings": true}},
-	}
+	}...)
 	return json.MarshalIndent(map[string]any{"cniVersion": "1.0.0", "name": "perch", "plugins": plugins}, "", "  ")
 }

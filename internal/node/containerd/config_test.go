@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"encoding/json"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,10 +13,10 @@ import (
 
 func TestWriteConfig(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir, prefix := t.TempDir(), netip.MustParsePrefix
 	path, err := WriteConfig(
 		Paths{Root: "/state/containerd", State: "/run/containerd", Socket: "/state/run/containerd.sock", Bin: "/state/b in", Config: dir},
-		Options{SandboxImage: "localhost/perch/pause:1", PodCIDR: "10.42.0.0/16", MTU: 1400, KeepOOMScore: false},
+		Options{SandboxImage: "localhost/perch/pause:1", Ranges: []Range{{prefix("10.42.0.0/16"), []netip.Prefix{prefix("0.0.0.0/0")}}, {prefix("fd01::/64"), []netip.Prefix{prefix("fd02::/112")}}}, MTU: 1400, KeepOOMScore: false},
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -41,12 +42,20 @@ func TestWriteConfig(t *testing.T) {
 		Plugins []struct {
 			Type string
 			MTU  int
+			IPAM struct {
+				Ranges [][]struct{ Subnet string }
+				Routes []struct{ Dst string }
+			}
 		}
 	}
 	if err := json.Unmarshal(network, &list); err != nil {
 		t.Fatal(err)
 	}
-	if len(list.Plugins) != 2 || list.Plugins[0].Type != "ptp" || list.Plugins[0].MTU != 1400 {
+	if len(list.Plugins) != 3 || list.Plugins[0].Type != "nodad" || list.Plugins[1].Type != "ptp" || list.Plugins[1].MTU != 1400 {
+		t.Fatalf("got %s", network)
+	}
+	ipam := list.Plugins[1].IPAM
+	if len(ipam.Ranges) != 2 || ipam.Ranges[1][0].Subnet != "fd01::/64" || len(ipam.Routes) != 2 || ipam.Routes[1].Dst != "fd02::/112" {
 		t.Errorf("got %s", network)
 	}
 }

@@ -44,7 +44,7 @@ func (c *controllers) options() (*options.KubeControllerManagerOptions, error) {
 	// One identity for all controllers: they share a process with the administrator's key, and a service account
 	// for each costs some 40 objects and as many requests at each start.
 	o.KubeCloudShared.UseServiceAccountCredentials = false
-	o.KubeCloudShared.ClusterCIDR = c.config.PodCIDR
+	o.KubeCloudShared.ClusterCIDR = c.config.podCIDRs()
 	// The one node has the whole pod network, by its CNI configuration: there is nothing to divide.
 	o.KubeCloudShared.AllocateNodeCIDRs = false
 	o.SAController.ServiceAccountKeyFile = c.files.ServiceAccountKey()

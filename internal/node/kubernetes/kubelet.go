@@ -46,14 +46,14 @@ func (k *kubelet) options() (*options.KubeletServer, error) {
 	flags.KubeConfig = k.files.Kubeconfig(pki.Kubelet)
 	flags.HostnameOverride = c.NodeName
 	// Without it the kubelet looks its own name up in DNS, and can lose 40 s over it.
-	flags.NodeIP = c.NodeIP
+	flags.NodeIP = c.nodeIPs()
 	flags.RootDirectory = c.kubeletDir()
 	flags.CertDirectory = filepath.Join(c.kubeletDir(), "pki")
 	kc, err := options.NewKubeletConfiguration()
 	if err != nil {
 		return nil, err
 	}
-	kc.Address, kc.HealthzPort, kc.ReadOnlyPort = c.NodeIP, 0, 0
+	kc.Address, kc.HealthzPort, kc.ReadOnlyPort = c.nodeIP().String(), 0, 0
 	kc.TLSCertFile, kc.TLSPrivateKeyFile = k.files.Cert(pki.Kubelet), k.files.Key(pki.Kubelet)
 	kc.Authentication.Anonymous.Enabled = false
 	kc.Authentication.Webhook.Enabled = true
@@ -201,10 +201,10 @@ func (k *kubelet) Ready(ctx context.Context) error {
 			return err
 		}
 		for _, a := range node.Status.Addresses {
-			if a.Address == k.config.NodeIP {
+			if a.Address == k.config.nodeIP().String() {
 				return nil
 			}
 		}
-		return fmt.Errorf("node %s has not got the address %s yet", node.Name, k.config.NodeIP)
+		return fmt.Errorf("node %s has not got the address %s yet", node.Name, k.config.nodeIP())
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,22 +35,27 @@ import (
 
 // Config is where the node lives and what it is called. Every field without "optional" must be set.
 type Config struct {
-	Dir    string // what must survive: the store, keys, the kubelet's state. Made with 0700
-	RunDir string // sockets: may be gone after a restart. Made with 0700
-	LogDir string // one log file for each component, and kubernetes-common.log; at most 2 x 10 MB each
-	// NodeName and NodeIP are the Node object's. NodeIP must be an IPv4 address of this network namespace; it may
-	// change from one start to the next.
-	NodeName, NodeIP     string
-	PodCIDR, ServiceCIDR string // IPv4; the .1 and .10 of ServiceCIDR are the kubernetes and the DNS Service
-	ClusterDomain        string // cluster.local
-	PolicyTable          string // the nft table, of the family inet, that NetworkPolicies are kept in
-	ContainerdSocket     string
-	APIPort              int      // the API server's port, on all addresses of the network namespace
-	DNSUpstream          string   // optional: host:port that answers names outside of the cluster
-	HostIP               string   // optional: the machine as pods reach it
-	ResolvConf           string   // optional: resolv.conf of pods with dnsPolicy Default
-	VolumesDir           string   // the data of persistent volumes: one directory for each
-	ExtraSANs            []string // optional: further names and addresses that the API server is reached by
+	Dir              string // what must survive: the store, keys, the kubelet's state. Made with 0700
+	RunDir           string // sockets: may be gone after a restart. Made with 0700
+	LogDir           string // one log file for each component, and kubernetes-common.log; at most 2 x 10 MB each
+	NodeName         string
+	Families         []Family // IPv4, and after it IPv6 when pods and Services have it too
+	ClusterDomain    string   // cluster.local
+	PolicyTable      string   // the nft table, of the family inet, that NetworkPolicies are kept in
+	ContainerdSocket string
+	APIPort          int      // the API server's port, on all IPv4 addresses of the network namespace
+	DNSUpstream      string   // optional: host:port that answers names outside of the cluster
+	HostIP           string   // optional: the machine as pods reach it
+	ResolvConf       string   // optional: resolv.conf of pods with dnsPolicy Default
+	VolumesDir       string   // the data of persistent volumes: one directory for each
+	ExtraSANs        []string // optional: further names and addresses that the API server is reached by
+}
+
+// Family is what the cluster has of one version of IP.
+type Family struct {
+	NodeIP      netip.Addr   // of this network namespace; it may change from one start to the next
+	PodCIDR     netip.Prefix //
+	ServiceCIDR netip.Prefix // its first address and, of IPv4, the .10 are the kubernetes and the DNS Service
 }
 
 // Event is a change of one component, or, with the name "kubernetes", of the whole: that is ready when the API server,
@@ -125,11 +131,11 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 	if err != nil {
 		return nil, nil, fmt.Errorf("API server: %w", err)
 	}
-	nodeIP := net.ParseIP(c.NodeIP)
+	nodeIP := c.nodeIP()
 	etcd := &apiserver.Etcd{Dir: filepath.Join(c.Dir, "etcd"), SocketDir: filepath.Join(c.RunDir, "etcd"), Log: logs.writer("etcd")}
 	api := &apiserver.Server{
 		Listener: listener, Files: files, EtcdSocket: etcd.Socket(), AdvertiseIP: nodeIP,
-		ServiceCIDR: c.ServiceCIDR, ClusterDomain: c.ClusterDomain,
+		ServiceCIDR: c.serviceCIDRs(), ClusterDomain: c.ClusterDomain,
 	}
 	open := gate{open: api.Serving(), closed: ctx}
 	kcm := &controllers{config: c, files: files, gate: open, built: make(chan struct{})}
@@ -165,7 +171,7 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 func (c Config) pkiRequest(now time.Time) pki.Request {
 	r := pki.Request{
 		NodeName: c.NodeName,
-		NodeIP:   net.ParseIP(c.NodeIP),
+		NodeIP:   c.nodeIP(),
 		Server:   "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(c.APIPort)),
 		Now:      now,
 	}
@@ -195,12 +201,14 @@ func (c Config) check() error {
 			return fmt.Errorf("kubernetes: %s %q: not an absolute path", f.name, f.value)
 		}
 	}
-	if ip, err := netip.ParseAddr(c.NodeIP); err != nil || !ip.Is4() {
-		return fmt.Errorf("kubernetes: NodeIP %q: not an IPv4 address", c.NodeIP)
+	if len(c.Families) != 1 && len(c.Families) != 2 {
+		return fmt.Errorf("kubernetes: %d families of IP: not one or two", len(c.Families))
 	}
-	for _, cidr := range []string{c.PodCIDR, c.ServiceCIDR} {
-		if p, err := netip.ParsePrefix(cidr); err != nil || !p.Addr().Is4() {
-			return fmt.Errorf("kubernetes: %q: not an IPv4 network", cidr)
+	for i, f := range c.Families {
+		for _, a := range []netip.Addr{f.NodeIP, f.PodCIDR.Addr(), f.ServiceCIDR.Addr()} {
+			if !a.Is4() && i == 0 || !a.Is6() && i == 1 {
+				return fmt.Errorf("kubernetes: node %s, pods %s, Services %s: not all of IPv%d", f.NodeIP, f.PodCIDR, f.ServiceCIDR, 4+2*i)
+			}
 		}
 	}
 	for _, dir := range []string{c.Dir, c.RunDir, c.LogDir} {
@@ -220,13 +228,33 @@ func (c Config) volumePluginDir() string { return filepath.Join(c.kubeletDir(), 
 func (c Config) dnsServiceIP() net.IP { return c.serviceIP(10) }
 
 func (c Config) serviceIP(n byte) net.IP {
-	p, err := netip.ParsePrefix(c.ServiceCIDR)
-	if err != nil {
-		return nil
-	}
-	a := p.Masked().Addr().As4()
+	a := c.Families[0].ServiceCIDR.Masked().Addr().As4()
 	a[3] += n
 	return net.IP(a[:])
+}
+
+// nodeIP is the node's first address.
+func (c Config) nodeIP() net.IP { return c.Families[0].NodeIP.AsSlice() }
+
+// nodeIPs, podCIDRs and serviceCIDRs are those of each family, as the flags of Kubernetes have them.
+func (c Config) nodeIPs() string {
+	return c.each(func(f Family) string { return f.NodeIP.String() })
+}
+
+func (c Config) podCIDRs() string {
+	return c.each(func(f Family) string { return f.PodCIDR.String() })
+}
+
+func (c Config) serviceCIDRs() string {
+	return c.each(func(f Family) string { return f.ServiceCIDR.String() })
+}
+
+func (c Config) each(text func(Family) string) string {
+	var all []string
+	for _, f := range c.Families {
+		all = append(all, text(f))
+	}
+	return strings.Join(all, ",")
 }
 
 // poll repeats a check until it passes or ctx ends; the error is the check's last.

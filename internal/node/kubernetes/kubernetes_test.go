@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -22,7 +23,10 @@ func testConfig(t *testing.T) Config {
 	return Config{
 		Dir: filepath.Join(dir, "kubernetes"), RunDir: filepath.Join(dir, "run"), LogDir: filepath.Join(dir, "log"),
 		VolumesDir: filepath.Join(dir, "volumes"), ContainerdSocket: filepath.Join(dir, "containerd.sock"),
-		NodeName: "node-1", NodeIP: "10.99.0.2", PodCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16", PolicyTable: "perch-policies",
+		NodeName: "node-1", PolicyTable: "perch-policies", Families: []Family{
+			{netip.MustParseAddr("10.99.0.2"), netip.MustParsePrefix("10.42.0.0/16"), netip.MustParsePrefix("10.43.0.0/16")},
+			{netip.MustParseAddr("fd99::2"), netip.MustParsePrefix("fd42::/64"), netip.MustParsePrefix("fd43::/112")},
+		},
 		ClusterDomain: "cluster.local", ResolvConf: "/etc/resolv.conf", ExtraSANs: []string{"192.0.2.9", "perch.example"},
 	}
 }
@@ -44,11 +48,10 @@ func TestConfigIsChecked(t *testing.T) {
 	}{
 		"relative folder":     {func(c *Config) { c.Dir = "x" }, `Dir "x": not an absolute path`},
 		"no log folder":       {func(c *Config) { c.LogDir = "" }, `LogDir "": not an absolute path`},
-		"no node address":     {func(c *Config) { c.NodeIP = "" }, `NodeIP "": not an IPv4 address`},
-		"an IPv6 address":     {func(c *Config) { c.NodeIP = "::1" }, `NodeIP "::1": not an IPv4 address`},
-		"no pod network":      {func(c *Config) { c.PodCIDR = "" }, `"": not an IPv4 network`},
-		"a service address":   {func(c *Config) { c.ServiceCIDR = "10.43.0.1" }, `"10.43.0.1": not an IPv4 network`},
-		"an IPv6 pod network": {func(c *Config) { c.PodCIDR = "fd00::/64" }, `"fd00::/64": not an IPv4 network`},
+		"no family":           {func(c *Config) { c.Families = nil }, "0 families of IP"},
+		"no node address":     {func(c *Config) { c.Families[0].NodeIP = netip.Addr{} }, "not all of IPv4"},
+		"an IPv6 pod network": {func(c *Config) { c.Families[0].PodCIDR = netip.MustParsePrefix("fd00::/64") }, "not all of IPv4"},
+		"IPv4 twice":          {func(c *Config) { c.Families[1] = c.Families[0] }, "not all of IPv6"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -65,7 +68,7 @@ func TestConfigIsChecked(t *testing.T) {
 func TestCertificatesNameWhereTheServerIsReached(t *testing.T) {
 	t.Parallel()
 	r := testConfig(t).pkiRequest(time.Now())
-	wantIPs := []string{"10.43.0.1", "192.0.2.9"}
+	wantIPs := []string{"10.43.0.1", "192.0.2.9"} // the kubernetes Service has an address of the first family
 	var ips []string
 	for _, ip := range r.ServerIPs {
 		ips = append(ips, ip.String())
@@ -78,7 +81,7 @@ func TestCertificatesNameWhereTheServerIsReached(t *testing.T) {
 
 func TestServiceAddresses(t *testing.T) {
 	t.Parallel()
-	c := Config{ServiceCIDR: "10.43.128.7/17"} // written with host bits
+	c := Config{Families: []Family{{ServiceCIDR: netip.MustParsePrefix("10.43.128.7/17")}}} // written with host bits
 	if got := c.dnsServiceIP(); !got.Equal(net.IPv4(10, 43, 128, 10)) {
 		t.Errorf("DNS service at %s", got)
 	}
@@ -143,7 +146,7 @@ func TestKubeletConfiguration(t *testing.T) {
 		"seccomp": s.KubeletConfiguration.SeccompDefault, "logs": s.PodLogsDir, "plugins": s.VolumePluginDir,
 	}
 	want := map[string]any{
-		"node IP": "10.99.0.2", "name": "node-1", "root": filepath.Join(c.Dir, "kubelet"), "address": "10.99.0.2",
+		"node IP": "10.99.0.2,fd99::2", "name": "node-1", "root": filepath.Join(c.Dir, "kubelet"), "address": "10.99.0.2",
 		"anonymous": false, "authorization": "Webhook",
 		"runtime": "unix://" + c.ContainerdSocket, "cluster DNS": []string{"10.43.0.10"}, "swap": false, "cgroup v1": false,
 		"driver": "cgroupfs", "enforced": 0, "pods": int32(250), "serial pulls": false,
@@ -202,7 +205,7 @@ func TestProxyConfiguration(t *testing.T) {
 	if got.MinSyncPeriod.Duration > 50*time.Millisecond {
 		t.Errorf("a change of a Service waits %s", got.MinSyncPeriod.Duration)
 	}
-	if !reflect.DeepEqual(got.NodePortAddresses, []string{"10.99.0.2/32"}) {
+	if !reflect.DeepEqual(got.NodePortAddresses, []string{"10.99.0.2/32", "fd99::2/128"}) {
 		t.Errorf("node ports on %v", got.NodePortAddresses)
 	}
 }

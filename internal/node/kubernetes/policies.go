@@ -15,14 +15,12 @@ import (
 func (c Config) policies() policy.Options {
 	const dnsPort = 53
 	o := policy.Options{Table: c.PolicyTable, Runtime: c.ContainerdSocket}
-	if network, err := netip.ParsePrefix(c.PodCIDR); err == nil { // it was checked
-		o.PodNets = append(o.PodNets, network)
+	for _, f := range c.Families {
+		o.PodNets = append(o.PodNets, f.PodCIDR)
 	}
-	if node, err := netip.ParseAddr(c.NodeIP); err == nil {
-		o.Parts = append(o.Parts, policy.Pod{
-			Namespace: metav1.NamespaceSystem, Labels: labels.Set{"k8s-app": "kube-dns"}, Addrs: []netip.Addr{node}, OnNode: true,
-			Ports: []policy.NamedPort{{Name: "dns", Protocol: corev1.ProtocolUDP, Number: dnsPort}, {Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Number: dnsPort}},
-		})
-	}
+	o.Parts = append(o.Parts, policy.Pod{
+		Namespace: metav1.NamespaceSystem, Labels: labels.Set{"k8s-app": "kube-dns"}, Addrs: []netip.Addr{c.Families[0].NodeIP}, OnNode: true,
+		Ports: []policy.NamedPort{{Name: "dns", Protocol: corev1.ProtocolUDP, Number: dnsPort}, {Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Number: dnsPort}},
+	})
 	return o
 }

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"net"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/kube-proxy/config/v1alpha1"
 	"k8s.io/kubernetes/cmd/kube-proxy/app"
+	kubeproxy "k8s.io/kubernetes/pkg/proxy"
 	proxyconfig "k8s.io/kubernetes/pkg/proxy/apis/config"
 	proxyscheme "k8s.io/kubernetes/pkg/proxy/apis/config/scheme"
 	"k8s.io/kubernetes/pkg/proxy/nftables"
@@ -49,8 +51,10 @@ func (p *proxy) configuration() (*proxyconfig.KubeProxyConfiguration, error) {
 	c.HostnameOverride = p.config.NodeName
 	c.HealthzBindAddress, c.MetricsBindAddress = "", ""
 	c.DetectLocalMode = proxyconfig.LocalModeClusterCIDR
-	c.DetectLocal.ClusterCIDRs = []string{p.config.PodCIDR}
-	c.NodePortAddresses = []string{p.config.NodeIP + "/32"}
+	for _, f := range p.config.Families {
+		c.DetectLocal.ClusterCIDRs = append(c.DetectLocal.ClusterCIDRs, f.PodCIDR.String())
+		c.NodePortAddresses = append(c.NodePortAddresses, netip.PrefixFrom(f.NodeIP, f.NodeIP.BitLen()).String())
+	}
 	c.Linux.OOMScoreAdj = nil
 	// How long a change may wait for others to be written with it.
 	c.MinSyncPeriod = metav1.Duration{Duration: 10 * time.Millisecond}
@@ -73,11 +77,9 @@ func (p *proxy) Init(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nodeIP := net.ParseIP(p.config.NodeIP)
 	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: client.EventsV1()})
 	recorder := broadcaster.NewRecorder(proxyscheme.Scheme, p.Name())
-	proxier, err := nftables.NewProxier(ctx, config, corev1.IPv4Protocol,
-		proxyutil.NewDetectLocalByCIDR(p.config.PodCIDR), p.config.NodeName, nodeIP, recorder, nil, false)
+	nodeIPs, proxier, err := p.proxier(ctx, config, recorder)
 	if err != nil {
 		return err
 	}
@@ -89,10 +91,25 @@ func (p *proxy) Init(ctx context.Context) error {
 		NodeRef:         &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: p.config.NodeName},
 		NodeName:        p.config.NodeName,
 		PrimaryIPFamily: corev1.IPv4Protocol,
-		NodeIPs:         map[corev1.IPFamily]net.IP{corev1.IPv4Protocol: nodeIP},
+		NodeIPs:         nodeIPs,
 		Proxier:         proxier,
 	}
 	return nil
+}
+
+// proxier is what writes the rules, for one family or both.
+func (p *proxy) proxier(ctx context.Context, c *proxyconfig.KubeProxyConfiguration, r events.EventRecorder) (map[corev1.IPFamily]net.IP, kubeproxy.Provider, error) {
+	nodeIPs, local := map[corev1.IPFamily]net.IP{}, map[corev1.IPFamily]proxyutil.LocalTrafficDetector{}
+	for i, f := range p.config.Families {
+		family := []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}[i]
+		nodeIPs[family], local[family] = f.NodeIP.AsSlice(), proxyutil.NewDetectLocalByCIDR(f.PodCIDR.String())
+	}
+	if len(nodeIPs) == 2 {
+		both, err := nftables.NewDualStackProxier(ctx, c, local, p.config.NodeName, nodeIPs, r, nil, false)
+		return nodeIPs, both, err
+	}
+	one, err := nftables.NewProxier(ctx, c, corev1.IPv4Protocol, local[corev1.IPv4Protocol], p.config.NodeName, nodeIPs[corev1.IPv4Protocol], r, nil, false)
+	return nodeIPs, one, err
 }
 
 // Run writes the rules of Services until ctx ends. Its own Run has no end: its goroutines go with the process.

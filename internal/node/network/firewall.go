@@ -21,10 +21,13 @@ type Firewall struct {
 // The names that iptables gives to the table and the chain that all programs share, and Docker to the chain that it
 // keeps for others and looks into first.
 const (
-	sharedFamily, sharedTable, sharedChain = "ip", "filter", "FORWARD"
-	dockerDoor                             = "DOCKER-USER"
-	firewalldTable                         = "firewalld"
+	sharedTable, sharedChain = "filter", "FORWARD"
+	dockerDoor               = "DOCKER-USER"
+	firewalldTable           = "firewalld"
 )
+
+// sharedFamilies are those of iptables and ip6tables.
+func sharedFamilies() []string { return []string{"ip", "ip6"} }
 
 // legacyFamily is the Family of a Firewall that old iptables keeps, of which nft knows nothing.
 const legacyFamily = "iptables-legacy"
@@ -36,7 +39,8 @@ func (f Firewall) String() string { return strings.Join([]string{f.Family, f.Tab
 func (f Firewall) Cure(link string) string {
 	switch {
 	case f.Door != "":
-		return fmt.Sprintf("iptables -I %[1]s -i %[2]s -j ACCEPT && iptables -I %[1]s -o %[2]s -j ACCEPT", f.Door, link)
+		program := f.Family + "tables" // as it happens
+		return fmt.Sprintf("%[3]s -I %[1]s -i %[2]s -j ACCEPT && %[3]s -I %[1]s -o %[2]s -j ACCEPT", f.Door, link, program)
 	case f.Family == legacyFamily:
 		return fmt.Sprintf("iptables-legacy -I %[1]s -i %[2]s -j ACCEPT && iptables-legacy -I %[1]s -o %[2]s -j ACCEPT", f.Chain, link)
 	case f.Table == firewalldTable:
@@ -45,25 +49,29 @@ func (f Firewall) Cure(link string) string {
 	return fmt.Sprintf("nft insert rule %[1]s iifname %[2]s accept && nft insert rule %[1]s oifname %[2]s accept", f, link)
 }
 
-// Firewalls looks for such chains on this machine. link is the cluster's interface, which need not exist.
-func Firewalls(ctx context.Context, link string) ([]Firewall, error) {
+// Firewalls looks for such chains on this machine. The cluster's interface need not exist.
+func (p Plan) Firewalls(ctx context.Context) ([]Firewall, error) {
 	chains, err := listChains(ctx)
 	if err != nil {
 		return nil, err
 	}
-	found, err := firewalls(chains, link, func(c chain) ([]rule, error) { return listRules(ctx, c) })
+	found, err := p.firewalls(chains, func(c chain) ([]rule, error) { return listRules(ctx, c) })
 	if err != nil {
 		return nil, err
 	}
-	return append(found, legacyFirewalls(ctx, link)...), nil
+	return append(found, legacyFirewalls(ctx, p.HostLink)...), nil
 }
 
 // firewalls is pure but for rules, which reads a chain's.
-func firewalls(chains []chain, link string, rules func(chain) ([]rule, error)) ([]Firewall, error) {
+func (p Plan) firewalls(chains []chain, rules func(chain) ([]rule, error)) ([]Firewall, error) {
+	families := []string{"ip", "inet"}
+	if p.IPv6.Out() {
+		families = append(families, "ip6")
+	}
 	var found []Firewall
 	for _, c := range chains {
 		foreign := !strings.HasPrefix(c.Table, tablePrefix)
-		if c.Hook != "forward" || c.Family != "ip" && c.Family != "inet" || !foreign {
+		if c.Hook != "forward" || !slices.Contains(families, c.Family) || !foreign {
 			continue
 		}
 		own, err := rules(c)
@@ -79,7 +87,7 @@ func firewalls(chains []chain, link string, rules func(chain) ([]rule, error)) (
 				return nil, err
 			}
 		}
-		f.Open = slices.ContainsFunc(own, func(r rule) bool { return r.accepts(link) })
+		f.Open = slices.ContainsFunc(own, func(r rule) bool { return r.accepts(p.HostLink) })
 		found = append(found, f)
 	}
 	return found, nil
@@ -88,7 +96,7 @@ func firewalls(chains []chain, link string, rules func(chain) ([]rule, error)) (
 // doorOf is where in the chain's table rules of others belong. Only iptables' own table is shared, by convention: every
 // program that forwards puts its rules there. A table with another name is somebody's own.
 func doorOf(c chain, all []chain) string {
-	if c.Family != sharedFamily || c.Table != sharedTable || c.Name != sharedChain {
+	if !slices.Contains(sharedFamilies(), c.Family) || c.Table != sharedTable || c.Name != sharedChain {
 		return ""
 	}
 	if slices.ContainsFunc(all, func(o chain) bool { return o.Family == c.Family && o.Table == c.Table && o.Name == dockerDoor }) {
@@ -100,8 +108,8 @@ func doorOf(c chain, all []chain) string {
 // openDoors lets the cable pass where a firewall has a door and it is not open. Our own table still drops what is no
 // answer to a question from inside. Rules are written as iptables itself writes them, or it would not read its table any
 // more. Firewalls without a door are left alone: preflight tells of them.
-func openDoors(ctx context.Context, link string) error {
-	found, err := Firewalls(ctx, link)
+func (p Plan) openDoors(ctx context.Context) error {
+	found, err := p.Firewalls(ctx)
 	if err != nil {
 		return err
 	}
@@ -111,7 +119,7 @@ func openDoors(ctx context.Context, link string) error {
 			continue
 		}
 		for _, key := range []string{"oifname", "iifname"} {
-			fmt.Fprintf(&rules, "insert rule %s %s %s %s %q counter accept\n", f.Family, f.Table, f.Door, key, link)
+			fmt.Fprintf(&rules, "insert rule %s %s %s %s %q counter accept\n", f.Family, f.Table, f.Door, key, p.HostLink)
 		}
 	}
 	if rules.Len() == 0 {
@@ -144,7 +152,7 @@ func doorRules(ctx context.Context, ours func(link string) bool) ([]doorRule, er
 	}
 	var found []doorRule
 	for _, c := range chains {
-		if c.Family != sharedFamily || c.Table != sharedTable || c.Name != sharedChain && c.Name != dockerDoor {
+		if !slices.Contains(sharedFamilies(), c.Family) || c.Table != sharedTable || c.Name != sharedChain && c.Name != dockerDoor {
 			continue
 		}
 		rules, err := listRules(ctx, c)

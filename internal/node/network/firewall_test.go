@@ -3,6 +3,8 @@ package network
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,7 +69,7 @@ func TestFirewalls(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := firewalls(chains, "perch-x", func(c chain) ([]rule, error) {
+			got, err := Plan{HostLink: "perch-x"}.firewalls(chains, func(c chain) ([]rule, error) {
 				_, rules, err := parseRuleset(fmt.Appendf(nil, `{"nftables": [%s]}`, test.rules[c.Family+" "+c.Table+" "+c.Name]))
 				return rules, err
 			})
@@ -120,5 +122,22 @@ func TestRuleLinks(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"perch-x"}, r.Rule.links()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A firewall of IPv6 counts when pods go out by it.
+func TestFirewallsOfSecondFamily(t *testing.T) {
+	t.Parallel()
+	chains, _, err := parseRuleset([]byte(dockerChains))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Plan{HostLink: "perch-x", IPv6: Second{HostIP: netip.MustParsePrefix("fd01::1/126")}}
+	got, err := p.firewalls(chains, func(chain) ([]rule, error) { return nil, nil })
+	if err != nil || len(got) != 2 || got[1].Family != "ip6" || got[1].Door != "FORWARD" {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if cure := got[1].Cure("perch-x"); !strings.HasPrefix(cure, "ip6tables -I FORWARD -i perch-x") {
+		t.Error(cure)
 	}
 }

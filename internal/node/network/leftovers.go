@@ -34,15 +34,16 @@ func Leftovers(ctx context.Context, running []string) ([]Leftover, error) {
 			left = append(left, Leftover{"the interface " + name, "ip link delete " + name, func(context.Context) error { return netlink.LinkDel(l) }})
 		}
 	}
-	names, err := listTables(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		if strings.HasPrefix(name, tablePrefix) && !tables[name] {
-			left = append(left, Leftover{"the nft table " + name, "nft delete table ip " + name, func(ctx context.Context) error {
-				return nft(ctx, "delete table ip "+name+"\n")
-			}})
+	for _, family := range tableFamilies() {
+		names, err := listTables(ctx, family)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if strings.HasPrefix(name, tablePrefix) && !tables[name] {
+				what := "delete table " + family + " " + name
+				left = append(left, Leftover{"the nft table " + name, "nft " + what, func(ctx context.Context) error { return nft(ctx, what+"\n") }})
+			}
 		}
 	}
 	rules, err := doorRules(ctx, func(link string) bool { return strings.HasPrefix(link, linkPrefix) && !links[link] })
@@ -55,9 +56,9 @@ func Leftovers(ctx context.Context, running []string) ([]Leftover, error) {
 	return left, err
 }
 
-// listTables are the names of the nft tables of the family ip, sorted.
-func listTables(ctx context.Context) ([]string, error) {
-	data, err := nftOutput(ctx, "-j", "list", "tables", "ip")
+// listTables are the names of the nft tables of a family, sorted.
+func listTables(ctx context.Context, family string) ([]string, error) {
+	data, err := nftOutput(ctx, "-j", "list", "tables", family)
 	if err != nil {
 		return nil, err
 	}

@@ -8,9 +8,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
+	"golang.org/x/sys/unix"
 )
 
 // PodCIDR and ServiceCIDR are the networks inside the sandbox that are chosen where nothing speaks against them. The host
@@ -38,6 +41,7 @@ type Plan struct {
 	MTU         int          `json:"mtu"`      // of the host's way out
 	PodCIDR     netip.Prefix `json:"podCIDR"`  // inside the sandbox
 	ServiceCIDR netip.Prefix `json:"serviceCIDR"`
+	IPv6        Second       `json:"ipv6,omitzero"`
 }
 
 // linkName is a name that a Linux interface can have.
@@ -56,6 +60,11 @@ func (p Plan) Connect(ctx context.Context, sandbox Namespace, pid int) error {
 	if err := p.removeLink(); err != nil {
 		return err
 	}
+	if p.IPv6.On() {
+		if err := sandbox.Do(enable6); err != nil { // before there is an interface that would begin without
+			return fmt.Errorf("IPv6 in the sandbox: %w", err)
+		}
+	}
 	attrs := netlink.LinkAttrs{Name: p.HostLink, MTU: p.MTU, HardwareAddr: p.hardwareAddr()}
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: sandboxLink, PeerNamespace: netlink.NsPid(pid)}
 	if err := netlink.LinkAdd(veth); err != nil {
@@ -66,7 +75,7 @@ func (p Plan) Connect(ctx context.Context, sandbox Namespace, pid int) error {
 		return err
 	}
 	defer host.Close()
-	if err := setUp(host, p.HostLink, p.HostIP); err != nil {
+	if err := setUp(host, p.HostLink, p.HostIP, p.IPv6.HostIP); err != nil {
 		return err
 	}
 	inside, err := netlink.NewHandleAt(sandbox.handle)
@@ -104,32 +113,50 @@ func (p Plan) connectInside(h *netlink.Handle) error {
 	if err := setUp(h, "lo", relay); err != nil {
 		return err
 	}
-	if err := setUp(h, sandboxLink, p.NodeIP); err != nil {
+	if err := setUp(h, sandboxLink, p.NodeIP, p.IPv6.NodeIP); err != nil {
 		return err
+	}
+	if p.IPv6.Out() {
+		if err := h.RouteAdd(&netlink.Route{Gw: p.IPv6.HostIP.Addr().AsSlice()}); err != nil {
+			return err
+		}
 	}
 	return h.RouteAdd(&netlink.Route{Gw: p.HostIP.Addr().AsSlice()})
 }
 
-func setUp(h *netlink.Handle, name string, addr netip.Prefix) error {
+// setUp gives an interface those of the addresses that are valid. Nobody else can have them: the kernel need not ask around.
+func setUp(h *netlink.Handle, name string, addrs ...netip.Prefix) error {
 	link, err := h.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("interface %s: %w", name, err)
 	}
-	ipnet := &net.IPNet{IP: addr.Addr().AsSlice(), Mask: net.CIDRMask(addr.Bits(), 32)}
-	if err := h.AddrAdd(link, &netlink.Addr{IPNet: ipnet}); err != nil && !errors.Is(err, syscall.EEXIST) {
-		return fmt.Errorf("address %s on %s: %w", addr, name, err)
+	for _, addr := range addrs {
+		if !addr.IsValid() {
+			continue
+		}
+		a := &netlink.Addr{IPNet: netipx.PrefixIPNet(addr)}
+		if addr.Addr().Is6() {
+			a.Flags = unix.IFA_F_NODAD
+		}
+		if err := h.AddrAdd(link, a); err != nil && !errors.Is(err, syscall.EEXIST) {
+			return fmt.Errorf("address %s on %s: %w", addr, name, err)
+		}
 	}
 	return h.LinkSetUp(link)
 }
 
-// hostRules let the sandbox out by the host's address, and nobody in.
+// hostRules let the sandbox out by the host's address, and nobody in. The table is of the family ip, or of inet when it is for
+// IPv6 as well; what a killed run left may have been of the other.
 func (p Plan) hostRules() string {
-	return fmt.Sprintf(`table ip %[1]s
-delete table ip %[1]s
-table ip %[1]s {
+	family, also := "ip", ""
+	if p.IPv6.Out() {
+		family, also = "inet", fmt.Sprintf(`ip6 saddr %s oifname != "%s" masquerade`, p.IPv6.NodeIP.Addr(), p.HostLink)
+	}
+	return p.noHostRules() + fmt.Sprintf(`table %[4]s %[1]s {
 	chain postrouting {
 		type nat hook postrouting priority srcnat;
 		ip saddr %[3]s oifname != "%[2]s" masquerade
+		%[5]s
 	}
 	chain forward {
 		type filter hook forward priority filter;
@@ -137,13 +164,25 @@ table ip %[1]s {
 		oifname "%[2]s" drop
 	}
 }
-`, p.Table, p.HostLink, p.NodeIP.Addr())
+`, p.Table, p.HostLink, p.NodeIP.Addr(), family, also)
 }
+
+// noHostRules takes the host's table away, whether it is there or not.
+func (p Plan) noHostRules() string {
+	var rules strings.Builder
+	for _, family := range tableFamilies() {
+		fmt.Fprintf(&rules, "table %[1]s %[2]s\ndelete table %[1]s %[2]s\n", family, p.Table)
+	}
+	return rules.String()
+}
+
+// tableFamilies are those that a node's table on the host may be of.
+func tableFamilies() []string { return []string{"ip", "inet"} }
 
 // sandboxRules give what pods send to the outside the node's address, the only one the host knows. And they keep pods apart
 // until somebody replaces the table of policies: a pod of the last run may be started again before they are known.
 func (p Plan) sandboxRules() string {
-	return fmt.Sprintf(`table ip perch {
+	rules := fmt.Sprintf(`table ip perch {
 	chain postrouting {
 		type nat hook postrouting priority srcnat;
 		ip saddr %[1]s oifname "%[2]s" masquerade
@@ -157,11 +196,36 @@ table inet %[3]s {
 	}
 }
 `, p.PodCIDR, sandboxLink, PolicyTable)
+	if p.IPv6.On() {
+		rules += p.sandboxRules6()
+	}
+	return rules
+}
+
+// sandboxRules6 are the same for IPv6, and what strictFile does for IPv4.
+func (p Plan) sandboxRules6() string {
+	return fmt.Sprintf(`table ip6 perch {
+	chain postrouting {
+		type nat hook postrouting priority srcnat;
+		ip6 saddr %[1]s oifname "%[2]s" masquerade
+	}
+	chain strict {
+		type filter hook prerouting priority raw;
+		iifname != { "lo", "%[2]s" } fib saddr . iif oif missing drop
+	}
+}
+table inet %[3]s {
+	chain closed {
+		ip6 saddr %[1]s drop
+		ip6 daddr %[1]s drop
+	}
+}
+`, p.IPv6.PodCIDR, sandboxLink, PolicyTable)
 }
 
 // OpenDoors lets the cable through the firewalls of this machine that have a place for that. Connect comes before.
 func (p Plan) OpenDoors(ctx context.Context) error {
-	if err := openDoors(ctx, p.HostLink); err != nil {
+	if err := p.openDoors(ctx); err != nil {
 		return fmt.Errorf("a rule for %s in the firewall of this machine: %w", p.HostLink, err)
 	}
 	return nil
@@ -169,8 +233,7 @@ func (p Plan) OpenDoors(ctx context.Context) error {
 
 // Disconnect removes the cable, the table and the rules in firewalls. It works when they are not there.
 func (p Plan) Disconnect(ctx context.Context) error {
-	rules := fmt.Sprintf("table ip %[1]s\ndelete table ip %[1]s\n", p.Table)
-	return errors.Join(p.removeLink(), nft(ctx, rules), closeDoors(ctx, p.HostLink))
+	return errors.Join(p.removeLink(), nft(ctx, p.noHostRules()), closeDoors(ctx, p.HostLink))
 }
 
 func (p Plan) removeLink() error {

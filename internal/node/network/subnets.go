@@ -8,16 +8,26 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 
 	"github.com/perch-k8s/perch/internal/fault"
 )
 
-// Wish is what is asked of a cluster's networks, all IPv4. What is not set is chosen.
+// Wish is what is asked of a cluster's networks. What is not set is chosen.
 type Wish struct {
-	Subnet      netip.Prefix // of which the cable takes four addresses, on the host
-	PodCIDR     netip.Prefix // inside the sandbox only
-	ServiceCIDR netip.Prefix // inside the sandbox only
+	Subnet      netip.Prefix // IPv4; of which the cable takes four addresses, on the host
+	PodCIDR     netip.Prefix // IPv4; inside the sandbox only
+	ServiceCIDR netip.Prefix // IPv4; inside the sandbox only
+	Made        bool         // the cluster was made before: its networks are those of here
+	IPv6        Second       // its networks for pods and Services, when it was made
+}
+
+// Host is what the machine has.
+type Host struct {
+	Networks []Route // that it is in or has a route to, of both families and whatever the table
+	MTU      int     // of its way out
+	IPv6     IPv6
 }
 
 // Route is a network that the host knows a way to, or is in.
@@ -60,9 +70,10 @@ const narrow = 17
 
 // PlanFor chooses names and networks for a cluster, given what the host has a way to. A wish that cannot be fulfilled is
 // an error of kind fault.Usage.
-func PlanFor(cluster string, w Wish, host []Route, mtu int) (Plan, error) {
-	p := Plan{HostLink: linkName(cluster), Table: tablePrefix + cluster, MTU: mtu}
-	host = slices.DeleteFunc(slices.Clone(host), func(r Route) bool { return r.Prefix.Bits() <= 0 }) // the default route
+func PlanFor(cluster string, w Wish, h Host) (Plan, error) {
+	h.Networks = slices.DeleteFunc(slices.Clone(h.Networks), func(r Route) bool { return r.Prefix.Bits() <= 0 }) // the default route
+	p := Plan{HostLink: linkName(cluster), Table: tablePrefix + cluster, MTU: h.MTU, IPv6: w.second(h)}
+	host := h.Networks
 	if err := w.check(host); err != nil {
 		return p, err
 	}
@@ -78,7 +89,7 @@ func PlanFor(cluster string, w Wish, host []Route, mtu int) (Plan, error) {
 		func(r Route) bool { return r.Ruled || r.Prefix.Bits() >= narrow },
 	} {
 		for _, c := range candidates {
-			if block, ok := firstFree(c, taken, blocks); ok {
+			if block, ok := firstFree(c, cableBits, taken, blocks); ok {
 				p.HostIP, p.NodeIP = netip.PrefixFrom(block.Addr().Next(), cableBits), netip.PrefixFrom(block.Addr().Next().Next(), cableBits)
 				return p, nil
 			}
@@ -90,32 +101,25 @@ func PlanFor(cluster string, w Wish, host []Route, mtu int) (Plan, error) {
 // cableBits is the mask of the cable's network: two addresses, and the two that every network needs.
 const cableBits = 30
 
-// firstFree is the first network of four addresses in a range that no route reaches into of those that blocks tells.
-func firstFree(within netip.Prefix, taken []Route, blocks func(Route) bool) (netip.Prefix, bool) {
+// firstFree is the first network with a mask of so many bits in a range that no route reaches into of those that blocks tells.
+func firstFree(within netip.Prefix, bits int, taken []Route, blocks func(Route) bool) (netip.Prefix, bool) {
 	for addr := within.Masked().Addr(); within.Contains(addr); {
-		block := netip.PrefixFrom(addr, cableBits)
+		block := netip.PrefixFrom(addr, bits)
 		at := slices.IndexFunc(taken, func(r Route) bool { return blocks(r) && r.Prefix.Overlaps(block) })
 		if at < 0 {
 			return block, true
 		}
-		next, ok := after(taken[at].Prefix, block)
-		if !ok {
-			break
-		}
-		addr = next
+		addr = after(taken[at].Prefix, block)
 	}
 	return netip.Prefix{}, false
 }
 
-// after is the first address behind both networks, which overlap.
-func after(a, b netip.Prefix) (netip.Addr, bool) {
+// after is the first address behind both networks, which overlap; not valid behind the last of all.
+func after(a, b netip.Prefix) netip.Addr {
 	if b.Bits() < a.Bits() {
 		a = b
 	}
-	bytes := a.Masked().Addr().As4()
-	n := uint64(bytes[0])<<24 | uint64(bytes[1])<<16 | uint64(bytes[2])<<8 | uint64(bytes[3])
-	n += 1 << (32 - a.Bits())
-	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}), n < 1<<32
+	return netipx.PrefixLastIP(a).Next()
 }
 
 func noneFree(candidates []netip.Prefix, taken []Route) error {
@@ -220,43 +224,53 @@ func (p Plan) WayTo() (link string, err error) {
 	return l.Attrs().Name, nil
 }
 
-// HostNetworks are the networks that the host is in or has a route to, whatever the table, and the MTU of its way out.
-func HostNetworks() (networks []Route, mtu int, err error) {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return nil, 0, fmt.Errorf("routes of this machine: %w", err)
+// HostNetworks looks at the machine.
+func HostNetworks() (Host, error) {
+	h := Host{MTU: 1500}
+	var routes []netlink.Route
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		found, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		if err != nil && family == netlink.FAMILY_V4 {
+			return h, fmt.Errorf("routes of this machine: %w", err)
+		}
+		routes = append(routes, found...) // a kernel without IPv6 has none of its
 	}
-	names := map[int]string{}
-	mtu = 1500
+	h.IPv6 = machineIPv6(routes)
+	links := map[int]netlink.LinkAttrs{}
 	for _, r := range routes {
-		link, known := names[r.LinkIndex]
+		link, known := links[r.LinkIndex]
 		if !known {
 			if l, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
-				link = l.Attrs().Name
-				if isDefault(r) {
-					mtu = min(mtu, l.Attrs().MTU)
-				}
+				link = *l.Attrs()
 			}
-			names[r.LinkIndex] = link
+			links[r.LinkIndex] = link
+		}
+		if isDefault(r) && link.MTU > 0 && link.Flags&net.FlagLoopback == 0 {
+			h.MTU = min(h.MTU, link.MTU)
 		}
 		if p := prefixOf(r.Dst); p.Bits() > 0 && r.Type != unix.RTN_BROADCAST && r.Type != unix.RTN_MULTICAST {
 			ruled := r.Table != unix.RT_TABLE_MAIN && r.Table != unix.RT_TABLE_LOCAL && r.Table != unix.RT_TABLE_DEFAULT
-			networks = append(networks, Route{Prefix: p, Link: link, Ruled: ruled})
+			h.Networks = append(h.Networks, Route{Prefix: p, Link: link.Name, Ruled: ruled})
 		}
 	}
-	return networks, mtu, nil
+	return h, nil
 }
 
-func isDefault(r netlink.Route) bool { return r.Dst == nil || r.Dst.IP.IsUnspecified() }
+func isDefault(r netlink.Route) bool {
+	if r.Dst == nil {
+		return true
+	}
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0 && r.Dst.IP.IsUnspecified()
+}
 
 func prefixOf(n *net.IPNet) netip.Prefix {
 	if n == nil {
 		return netip.Prefix{}
 	}
-	addr, ok := netip.AddrFromSlice(n.IP.To4())
+	p, ok := netipx.FromStdIPNet(n)
 	if !ok {
 		return netip.Prefix{}
 	}
-	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(addr, ones)
+	return p
 }

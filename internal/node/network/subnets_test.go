@@ -50,7 +50,7 @@ func TestPlanForChoosesWhatIsFree(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, err := PlanFor("perch", Wish{}, test.host, 1400)
+			p, err := PlanFor("perch", Wish{}, Host{Networks: test.host, MTU: 1400})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,15 +68,15 @@ func TestPlanForChoosesWhatIsFree(t *testing.T) {
 func TestPlanForKeepsWhatIsWished(t *testing.T) {
 	t.Parallel()
 	kept := Wish{PodCIDR: netip.MustParsePrefix("10.42.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16")}
-	p, err := PlanFor("perch", kept, vpn, 1400)
+	p, err := PlanFor("perch", kept, Host{Networks: vpn, MTU: 1400})
 	if err != nil || p.PodCIDR != kept.PodCIDR || p.ServiceCIDR != kept.ServiceCIDR || p.NodeIP.String() != "172.30.240.2/30" {
 		t.Errorf("got %+v, %v", p, err)
 	}
-	p, err = PlanFor("perch", Wish{Subnet: netip.MustParsePrefix("172.16.8.0/24"), PodCIDR: netip.MustParsePrefix("10.50.3.0/16")}, vpn, 1400)
+	p, err = PlanFor("perch", Wish{Subnet: netip.MustParsePrefix("172.16.8.0/24"), PodCIDR: netip.MustParsePrefix("10.50.3.0/16")}, Host{Networks: vpn, MTU: 1400})
 	if err != nil || p.NodeIP.String() != "172.16.8.2/30" || p.PodCIDR.String() != "10.50.0.0/16" || p.ServiceCIDR.String() != "172.29.0.0/16" {
 		t.Errorf("got %+v, %v", p, err)
 	}
-	p, err = PlanFor("perch", Wish{Subnet: netip.MustParsePrefix("10.42.0.0/24")}, nil, 1400)
+	p, err = PlanFor("perch", Wish{Subnet: netip.MustParsePrefix("10.42.0.0/24")}, Host{MTU: 1400})
 	if err != nil || p.NodeIP.String() != "10.42.0.2/30" || p.PodCIDR.String() != "10.142.0.0/16" {
 		t.Errorf("pods are in the cable's subnet: %+v, %v", p, err)
 	}
@@ -103,7 +103,7 @@ func TestPlanForRefuses(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := PlanFor("perch", test.wish, test.host, 1500)
+			_, err := PlanFor("perch", test.wish, Host{Networks: test.host, MTU: 1500})
 			if err == nil || !strings.Contains(err.Error(), test.says) || fault.KindOf(err) != fault.Usage || fault.HintOf(err) == "" {
 				t.Errorf("kind %v, hint %q: %v", fault.KindOf(err), fault.HintOf(err), err)
 			}

@@ -27,7 +27,7 @@ func try(ctx context.Context) error {
 		return fmt.Errorf("a network namespace: %w", err)
 	}
 	defer func() { _ = space.Close() }()
-	p, err := PlanFor("trial", Wish{}, nil, 1500)
+	p, err := PlanFor("trial", Wish{}, Host{MTU: 1500, IPv6: everyIPv6()})
 	if err != nil {
 		return err
 	}
@@ -44,4 +44,10 @@ func try(ctx context.Context) error {
 		return err
 	}
 	return nft(ctx, p.hostRules()+p.sandboxRules())
+}
+
+// everyIPv6 is all of IPv6 that this kernel can do.
+func everyIPv6() IPv6 {
+	has := machineIPv6(nil).Kernel
+	return IPv6{Kernel: has, On: has, Out: has}
 }

@@ -43,7 +43,7 @@ func judgeForwarding(on, sealed bool) Finding {
 }
 
 func checkSubnets(_ context.Context, m Machine) Finding {
-	host, _, err := network.HostNetworks()
+	host, err := network.HostNetworks()
 	if err != nil {
 		return unknown(err)
 	}
@@ -53,7 +53,7 @@ func checkSubnets(_ context.Context, m Machine) Finding {
 			return unknown(err)
 		}
 	}
-	return judgeSubnets(m.Cluster, host, via)
+	return judgeSubnets(m.Cluster, host.Networks, via)
 }
 
 // judgeSubnets takes what the host has a way to, and the interface by which it reaches the node that runs.
@@ -131,7 +131,7 @@ func checkFirewall(ctx context.Context, m Machine) Finding {
 	if link == "" {
 		return ok("not looked at: there is no network for the cluster")
 	}
-	found, err := network.Firewalls(ctx, link)
+	found, err := m.Cluster.Plan.Firewalls(ctx)
 	if err != nil {
 		return ok("not looked at: " + err.Error()) // checkNFT says what is wrong
 	}

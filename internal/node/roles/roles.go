@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -170,8 +171,21 @@ func containerdConfig(spec supervisor.Spec) (string, error) {
 	}
 	return containerd.WriteConfig(
 		containerd.Paths{Root: l.Containerd(), State: "/run/containerd", Socket: l.ContainerdSocket(), Bin: l.Programs(), Config: filepath.Join(l.Run(), "containerd")},
-		containerd.Options{SandboxImage: spec.SandboxImage, PodCIDR: spec.PodCIDR, MTU: spec.MTU, KeepOOMScore: sandbox.HasCapability(string(self), unix.CAP_SYS_RESOURCE)},
+		containerd.Options{SandboxImage: spec.SandboxImage, Ranges: podRanges(spec.Network), MTU: spec.Network.MTU, KeepOOMScore: sandbox.HasCapability(string(self), unix.CAP_SYS_RESOURCE)},
 	)
+}
+
+// podRanges are the networks that each pod gets an address of. By IPv6 a pod is told no way to the outside where there is none:
+// who has a name with addresses of both kinds then goes by IPv4 at once.
+func podRanges(p network.Plan) []containerd.Range {
+	ranges := []containerd.Range{{Subnet: p.PodCIDR, Routes: []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}}}
+	switch {
+	case p.IPv6.Out():
+		ranges = append(ranges, containerd.Range{Subnet: p.IPv6.PodCIDR, Routes: []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 0)}})
+	case p.IPv6.On():
+		ranges = append(ranges, containerd.Range{Subnet: p.IPv6.PodCIDR, Routes: []netip.Prefix{p.IPv6.ServiceCIDR, p.IPv6.NodeIP.Masked()}})
+	}
+	return ranges
 }
 
 func readSpec(args []string) (supervisor.Spec, error) {
@@ -196,11 +210,11 @@ func runKubernetes(ctx context.Context, args []string) error {
 	tell := sandbox.EventWriter(os.NewFile(kubernetesEventsFD, "events"))
 	return kubernetes.Run(ctx, kubernetes.Config{
 		Dir: l.Kubernetes(), RunDir: "/run/perch", LogDir: l.Logs(), VolumesDir: l.Volumes(),
-		NodeName: spec.NodeName, NodeIP: spec.NodeIP, APIPort: supervisor.InsideAPIPort,
-		PodCIDR: spec.PodCIDR, ServiceCIDR: spec.ServiceCIDR, ClusterDomain: "cluster.local",
+		NodeName: spec.NodeName, APIPort: supervisor.InsideAPIPort, ClusterDomain: "cluster.local",
+		Families:         families(spec.Network),
 		PolicyTable:      network.PolicyTable,
 		ContainerdSocket: l.ContainerdSocket(),
-		DNSUpstream:      net.JoinHostPort(spec.Nameserver, "53"), HostIP: spec.HostIP, ResolvConf: sandbox.ResolvConf,
+		DNSUpstream:      net.JoinHostPort(spec.Nameserver, "53"), HostIP: spec.Network.HostIP.Addr().String(), ResolvConf: sandbox.ResolvConf,
 	}, func(e kubernetes.Event) {
 		name := e.Component
 		if name == supervisor.Kubernetes && e.State == kubernetes.Starting {
@@ -211,6 +225,15 @@ func runKubernetes(ctx context.Context, args []string) error {
 		}
 		tell(sandbox.Event{Component: name, State: sandbox.State(e.State), Error: e.Error, Time: time.Now()})
 	})
+}
+
+// families are the networks of Kubernetes: IPv4, and IPv6 when there is.
+func families(p network.Plan) []kubernetes.Family {
+	all := []kubernetes.Family{{NodeIP: p.NodeIP.Addr(), PodCIDR: p.PodCIDR, ServiceCIDR: p.ServiceCIDR}}
+	if p.IPv6.On() {
+		all = append(all, kubernetes.Family{NodeIP: p.IPv6.NodeIP.Addr(), PodCIDR: p.IPv6.PodCIDR, ServiceCIDR: p.IPv6.ServiceCIDR})
+	}
+	return all
 }
 
 // build is the builder, started by a connection to its socket and ended when nobody is connected for a while.

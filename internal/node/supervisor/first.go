@@ -43,13 +43,9 @@ type Spec struct {
 	Layout       layout.Layout `json:"layout"`
 	Room         sandbox.Room  `json:"room"`
 	NodeName     string        `json:"nodeName"`
-	NodeIP       string        `json:"nodeIP"`
-	MTU          int           `json:"mtu"`
-	PodCIDR      string        `json:"podCIDR"`
-	ServiceCIDR  string        `json:"serviceCIDR"`
+	Network      network.Plan  `json:"network"`
 	SandboxImage string        `json:"sandboxImage"`
 	Nameserver   string        `json:"nameserver"` // the DNS relay, as the sandbox sees it
-	HostIP       string        `json:"hostIP"`     // the host, as the sandbox sees it
 	BuildCache   int64         `json:"buildCache"` // bytes
 	Env          []string      `json:"env"`        // of the children
 }
@@ -59,8 +55,7 @@ func (s *supervisor) spec() Spec {
 	plan := s.state.Network
 	node := plan.NodeIP.Addr().String()
 	return Spec{
-		Layout: s.Layout, NodeName: name, NodeIP: node, MTU: plan.MTU, PodCIDR: plan.PodCIDR.String(), ServiceCIDR: plan.ServiceCIDR.String(),
-		SandboxImage: assets.PauseRef, Nameserver: network.RelayIP, HostIP: plan.HostIP.Addr().String(),
+		Layout: s.Layout, NodeName: name, Network: plan, SandboxImage: assets.PauseRef, Nameserver: network.RelayIP,
 		BuildCache: s.buildCache(), Env: exempt(childEnv(os.Environ(), s.Layout), insideNames(plan)...),
 		Room: sandbox.Room{
 			Name: name, Hostname: name, Keep: s.Layout.Dir,

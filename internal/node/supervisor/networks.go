@@ -18,6 +18,7 @@ func Wish(state State, there bool, s settings.Settings) (network.Wish, error) {
 	if !there {
 		return w, nil
 	}
+	w.Made, w.IPv6 = true, state.Network.IPv6
 	for _, one := range []struct {
 		flag, of string
 		kept     netip.Prefix
@@ -71,5 +72,9 @@ func exempt(env []string, inside ...string) []string {
 
 // insideNames is what is inside the sandbox, as NO_PROXY has it.
 func insideNames(p network.Plan) []string {
-	return []string{"localhost", "127.0.0.1", p.NodeIP.Masked().String(), p.PodCIDR.String(), p.ServiceCIDR.String(), ".svc", ".cluster.local"}
+	names := []string{"localhost", "127.0.0.1", p.NodeIP.Masked().String(), p.PodCIDR.String(), p.ServiceCIDR.String(), ".svc", ".cluster.local"}
+	if p.IPv6.On() {
+		names = append(names, "::1", p.IPv6.NodeIP.Masked().String(), p.IPv6.PodCIDR.String(), p.IPv6.ServiceCIDR.String())
+	}
+	return names
 }

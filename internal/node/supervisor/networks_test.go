@@ -30,11 +30,18 @@ func TestWish(t *testing.T) {
 		},
 		"it has its networks": {
 			kept, true, settings.Settings{Subnet: prefix("172.30.1.0/24")},
-			network.Wish{Subnet: prefix("172.30.1.0/24"), PodCIDR: prefix("10.142.0.0/16"), ServiceCIDR: prefix("10.143.0.0/16")}, "",
+			network.Wish{Made: true, Subnet: prefix("172.30.1.0/24"), PodCIDR: prefix("10.142.0.0/16"), ServiceCIDR: prefix("10.143.0.0/16")}, "",
 		},
-		"one of before they were kept": {State{}, true, settings.Settings{}, network.Wish{PodCIDR: prefix(network.PodCIDR), ServiceCIDR: prefix(network.ServiceCIDR)}, ""},
-		"the same again":               {kept, true, settings.Settings{PodCIDR: prefix("10.142.7.0/16")}, network.Wish{PodCIDR: prefix("10.142.0.0/16"), ServiceCIDR: prefix("10.143.0.0/16")}, ""},
-		"others cannot be had":         {kept, true, settings.Settings{PodCIDR: prefix("10.2.0.0/16")}, network.Wish{}, "--pod-cidr 10.2.0.0/16: the cluster has its pods in 10.142.0.0/16"},
+		"one of before they were kept": {State{}, true, settings.Settings{}, network.Wish{Made: true, PodCIDR: prefix(network.PodCIDR), ServiceCIDR: prefix(network.ServiceCIDR)}, ""},
+		"with IPv6": {
+			State{Network: network.Plan{IPv6: network.Second{PodCIDR: prefix("fd01::/64"), ServiceCIDR: prefix("fd02::/112")}}}, true, settings.Settings{},
+			network.Wish{
+				Made: true, PodCIDR: prefix(network.PodCIDR), ServiceCIDR: prefix(network.ServiceCIDR),
+				IPv6: network.Second{PodCIDR: prefix("fd01::/64"), ServiceCIDR: prefix("fd02::/112")},
+			}, "",
+		},
+		"the same again":       {kept, true, settings.Settings{PodCIDR: prefix("10.142.7.0/16")}, network.Wish{Made: true, PodCIDR: prefix("10.142.0.0/16"), ServiceCIDR: prefix("10.143.0.0/16")}, ""},
+		"others cannot be had": {kept, true, settings.Settings{PodCIDR: prefix("10.2.0.0/16")}, network.Wish{}, "--pod-cidr 10.2.0.0/16: the cluster has its pods in 10.142.0.0/16"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -196,11 +196,11 @@ func (s *supervisor) loadState() error {
 	if err != nil {
 		return err
 	}
-	host, mtu, err := network.HostNetworks()
+	host, err := network.HostNetworks()
 	if err != nil {
 		return err
 	}
-	if s.state.Network, err = network.PlanFor(s.Layout.Name, wish, host, mtu); err != nil {
+	if s.state.Network, err = network.PlanFor(s.Layout.Name, wish, host); err != nil {
 		return err
 	}
 	if err := network.EnableForwarding(); err != nil {

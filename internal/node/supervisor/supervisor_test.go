@@ -161,7 +161,7 @@ func TestRecorder(t *testing.T) {
 func TestStateSurvives(t *testing.T) {
 	t.Parallel()
 	l := layout.Layout{Name: "perch", Dir: t.TempDir()}
-	plan, err := network.PlanFor("perch", network.Wish{}, nil, 1400)
+	plan, err := network.PlanFor("perch", network.Wish{}, network.Host{MTU: 1400, IPv6: network.IPv6{Kernel: true, On: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
