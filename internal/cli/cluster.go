@@ -35,6 +35,7 @@ func newClusterStart(a *app) *cobra.Command {
 	flags.Var((*prefix)(&chosen.Subnet), "subnet", "`network` that the node takes four addresses of; without it, one that is free")
 	flags.Var((*prefix)(&chosen.PodCIDR), "pod-cidr", "`network` of the pods, for a new cluster; without it, one that the machine has no way to")
 	flags.Var((*prefix)(&chosen.ServiceCIDR), "service-cidr", "`network` of the Services, for a new cluster; without it, as for pods")
+	flags.Var((*stubs)(&chosen.DNSStubs), "dns-stub", "DNS server for a domain, as corp.example=10.1.2.3; may be repeated; none ends all")
 	flags.Var((*size)(&chosen.DiskBudget), "disk-budget", "`size` of images and build cache together, as 20GB; without it, a quarter of the disk")
 	return a.command(c, func(ctx context.Context, args []string) error {
 		cluster := a.cluster(args...)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/docker/go-units"
 
+	"github.com/perch-k8s/perch/internal/node/settings"
 	"github.com/perch-k8s/perch/internal/ui"
 )
 
@@ -73,6 +74,29 @@ func (s *size) String() string {
 }
 
 func (s *size) Type() string { return "size" }
+
+// stubs is a flag that may be repeated, for domains with DNS servers of their own.
+type stubs []settings.Stub
+
+func (s *stubs) Set(text string) error {
+	if text == "none" {
+		*s = stubs{}
+		return nil
+	}
+	one, err := settings.ParseStub(text)
+	*s = append(*s, one)
+	return err
+}
+
+func (s *stubs) String() string {
+	var texts []string
+	for _, one := range *s {
+		texts = append(texts, one.String())
+	}
+	return strings.Join(texts, " ")
+}
+
+func (s *stubs) Type() string { return "domain=server" }
 
 // pullPolicy is when images are pulled.
 type pullPolicy string

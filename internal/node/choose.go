@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/node/network"
@@ -56,7 +57,7 @@ func (c Cluster) nextPlan() (network.Plan, error) {
 
 // checkRunning refuses settings that a running cluster does not have: they count from its next start on.
 func (c Cluster) checkRunning() error {
-	if c.Settings == (settings.Settings{}) {
+	if c.Settings.Open() {
 		return nil
 	}
 	state, err := supervisor.ReadState(c.layout())
@@ -72,11 +73,11 @@ func (c Cluster) checkRunning() error {
 		return err
 	}
 	inside := !wish.Subnet.IsValid() || wish.Subnet.Contains(state.Network.NodeIP.Addr())
-	if inside && (c.Settings.DiskBudget == 0 || c.Settings.DiskBudget == kept.DiskBudget) {
+	if inside && !c.Settings.Differ(kept) {
 		return nil
 	}
 	return fault.New(fault.Usage, "perch cluster stop, and start it again with these flags",
-		"cluster %q runs with other settings: the node is %s, the disk budget %s", c.Name, state.Network.NodeIP.Addr(), budgetText(kept.DiskBudget))
+		"cluster %q runs with other settings: the node is %s, the disk budget %s, DNS stubs %s", c.Name, state.Network.NodeIP.Addr(), budgetText(kept.DiskBudget), stubsText(kept.DNSStubs))
 }
 
 func budgetText(bytes int64) string {
@@ -86,9 +87,20 @@ func budgetText(bytes int64) string {
 	return fmt.Sprintf("%d bytes", bytes)
 }
 
+func stubsText(stubs []settings.Stub) string {
+	if len(stubs) == 0 {
+		return "none"
+	}
+	var texts []string
+	for _, s := range stubs {
+		texts = append(texts, s.String())
+	}
+	return strings.Join(texts, " ")
+}
+
 // keepSettings writes what was asked for into the cluster's folder. It is called with the lock held.
 func (c Cluster) keepSettings() error {
-	if c.Settings == (settings.Settings{}) {
+	if c.Settings.Open() {
 		return nil
 	}
 	chosen, err := c.chosen()

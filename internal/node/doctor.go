@@ -18,6 +18,9 @@ func (c Cluster) Doctor(ctx context.Context, online bool) ([]preflight.Finding, 
 	}
 	m := c.machine()
 	m.Online, m.Cluster = online, c.known(ctx)
+	if chosen, err := c.chosen(); err == nil {
+		m.Stubs = chosen.DNSStubs
+	}
 	return append(preflight.Doctor(ctx, m), c.health(ctx, m.UID)), nil
 }
 

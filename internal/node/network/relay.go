@@ -3,6 +3,8 @@ package network
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,14 +17,18 @@ import (
 )
 
 const (
-	dnsTimeout = 3 * time.Second // for one server; then the next is asked
-	dnsMaxSize = 4096            // bytes of an answer over UDP (EDNS)
-	dnsAtOnce  = 256             // questions under way
+	dnsTimeout = 3 * time.Second  // for one server; then the next is asked
+	dnsMaxSize = 4096             // bytes of an answer over UDP (EDNS)
+	dnsAtOnce  = 256              // questions under way over UDP
+	dnsIdle    = 20 * time.Second // for the next question of a connection
 )
 
-// Relay answers DNS inside the sandbox by asking the resolvers of the host, from the host: whatever resolves there
-// (systemd-resolved on a loopback address, a VPN's servers) resolves inside. It serves until ctx ends.
-func Relay(ctx context.Context, sandbox Namespace, servers func() []string) error {
+// Servers are the DNS servers, as host:port, that a name is asked of, one after the other until one answers.
+type Servers func(name string) []string
+
+// Relay answers DNS inside the sandbox by asking other servers, from the host: whatever resolves there (systemd-resolved on a
+// loopback address, a VPN's servers) resolves inside. It serves until ctx ends.
+func Relay(ctx context.Context, sandbox Namespace, servers Servers) error {
 	address := net.JoinHostPort(RelayIP, "53")
 	udp, err := sandbox.ListenPacket(ctx, address)
 	if err != nil {
@@ -33,34 +39,92 @@ func Relay(ctx context.Context, sandbox Namespace, servers func() []string) erro
 		_ = udp.Close()
 		return fmt.Errorf("DNS relay: %w", err)
 	}
+	relay(ctx, udp, tcp, servers)
+	return nil
+}
+
+// relay serves on both sockets, and closes them when ctx ends.
+func relay(ctx context.Context, udp net.PacketConn, tcp net.Listener, servers Servers) {
 	stop := context.AfterFunc(ctx, func() {
 		_ = udp.Close()
 		_ = tcp.Close()
 	})
 	defer stop()
 	var both sync.WaitGroup
-	both.Go(func() { ForwardTCP(ctx, tcp, dialFirst(servers), "") })
+	both.Go(func() { relayTCP(ctx, tcp, servers) })
 	both.Go(func() { relayUDP(ctx, udp, servers) })
 	both.Wait()
-	return nil
 }
 
-// dialFirst connects to the first server that takes the connection.
-func dialFirst(servers func() []string) DialFunc {
-	return func(ctx context.Context, network, _ string) (net.Conn, error) {
-		err := fmt.Errorf("no DNS server in /etc/resolv.conf")
-		for _, server := range servers() {
-			d := net.Dialer{Timeout: dnsTimeout}
-			var conn net.Conn
-			if conn, err = d.DialContext(ctx, network, server); err == nil {
-				return conn, nil
-			}
+// nameOf is the name that a message asks for; "." when it asks for none.
+func nameOf(question []byte) string {
+	const header = 12 // bytes, before the first question
+	if len(question) <= header {
+		return "."
+	}
+	name, _, err := dns.UnpackDomainName(question, header)
+	if err != nil {
+		return "."
+	}
+	return name
+}
+
+// relayTCP serves connections, of which each may ask for names of several domains.
+func relayTCP(ctx context.Context, l net.Listener, servers Servers) {
+	var open sync.WaitGroup
+	defer open.Wait()
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+			return
 		}
-		return nil, err
+		if err != nil { // too many files: let some end
+			if !sleep(ctx, dialPause) {
+				return
+			}
+			continue
+		}
+		open.Go(func() {
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			defer stop()
+			defer func() { _ = conn.Close() }()
+			answerTCP(ctx, conn, servers)
+		})
 	}
 }
 
-func relayUDP(ctx context.Context, c net.PacketConn, servers func() []string) {
+// answerTCP answers one question after the other until the client has no more, or one is answered by nobody.
+func answerTCP(ctx context.Context, client net.Conn, servers Servers) {
+	for {
+		_ = client.SetDeadline(time.Now().Add(dnsIdle))
+		question, err := readMessage(client)
+		if err != nil {
+			return
+		}
+		answer := firstAnswer(ctx, "tcp", servers, question)
+		if answer == nil || writeMessage(client, answer) != nil {
+			return
+		}
+	}
+}
+
+// readMessage and writeMessage know how DNS is written to a stream: the length comes first.
+func readMessage(r io.Reader) ([]byte, error) {
+	var length [2]byte
+	if _, err := io.ReadFull(r, length[:]); err != nil {
+		return nil, err
+	}
+	message := make([]byte, binary.BigEndian.Uint16(length[:]))
+	_, err := io.ReadFull(r, message)
+	return message, err
+}
+
+func writeMessage(w io.Writer, message []byte) error {
+	_, err := w.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)) //nolint:gosec // it was read so
+	return err
+}
+
+func relayUDP(ctx context.Context, c net.PacketConn, servers Servers) {
 	limit := make(chan struct{}, dnsAtOnce)
 	var open sync.WaitGroup
 	defer open.Wait()
@@ -76,25 +140,38 @@ func relayUDP(ctx context.Context, c net.PacketConn, servers func() []string) {
 		limit <- struct{}{}
 		open.Go(func() {
 			defer func() { <-limit }()
-			for _, server := range servers() {
-				if answer, err := ask(ctx, server, question[:n]); err == nil {
-					_, _ = c.WriteTo(answer, client)
-					return
-				}
+			if answer := firstAnswer(ctx, "udp", servers, question[:n]); answer != nil {
+				_, _ = c.WriteTo(answer, client)
 			}
 		})
 	}
 }
 
+// firstAnswer is that of the first server that gives one; nil when none does.
+func firstAnswer(ctx context.Context, protocol string, servers Servers, question []byte) []byte {
+	for _, server := range servers(nameOf(question)) {
+		if answer, err := ask(ctx, protocol, server, question); err == nil {
+			return answer
+		}
+	}
+	return nil
+}
+
 // ask sends one question to one server from a socket of its own, so that answers cannot be mixed up.
-func ask(ctx context.Context, server string, question []byte) ([]byte, error) {
+func ask(ctx context.Context, protocol, server string, question []byte) ([]byte, error) {
 	d := net.Dialer{Timeout: dnsTimeout}
-	conn, err := d.DialContext(ctx, "udp", server)
+	conn, err := d.DialContext(ctx, protocol, server)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(dnsTimeout))
+	if protocol == "tcp" {
+		if err := writeMessage(conn, question); err != nil {
+			return nil, err
+		}
+		return readMessage(conn)
+	}
 	if _, err := conn.Write(question); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/node/network"
+	"github.com/perch-k8s/perch/internal/node/settings"
 )
 
 // answerWithin is how long something on the network may take to answer: longer, and it counts as not reached.
@@ -166,17 +167,49 @@ func judgeFirewall(found []network.Firewall, link string, running bool) Finding 
 	return ok("none drops what pods send to the outside")
 }
 
-func checkResolvers(ctx context.Context, _ Machine) Finding {
+func checkResolvers(ctx context.Context, m Machine) Finding {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	servers := network.HostServers()
+	var others []string
+	for _, stub := range m.Stubs {
+		for _, server := range stub.Servers {
+			others = append(others, server.String())
+		}
+	}
+	answers := answersOf(ctx, append(slices.Clone(servers), others...))
+	f := judgeResolvers(servers, answers[:len(servers)])
+	return judgeStubs(f, m.Stubs, answers[len(servers):])
+}
+
+// answersOf asks servers side by side why each does not answer.
+func answersOf(ctx context.Context, servers []string) []error {
 	answers := make([]error, len(servers))
 	var all sync.WaitGroup
 	for i, server := range servers {
 		all.Go(func() { answers[i] = network.Answers(ctx, server) })
 	}
 	all.Wait()
-	return judgeResolvers(servers, answers)
+	return answers
+}
+
+// judgeStubs adds to a finding about resolvers the servers of single domains, and why each, in order, does not answer.
+func judgeStubs(f Finding, stubs []settings.Stub, answers []error) Finding {
+	at := 0
+	for _, stub := range stubs {
+		f.What += "; " + stub.String()
+		for _, server := range stub.Servers {
+			if err := answers[at]; err != nil {
+				f.What += fmt.Sprintf(" (%s does not answer: %v)", server, err)
+				f.State = Warn
+				if f.Cure == "" {
+					f.Cure = "perch cluster stop, then: perch cluster start --dns-stub DOMAIN=SERVER, or --dns-stub none"
+				}
+			}
+			at++
+		}
+	}
+	return f
 }
 
 // judgeResolvers takes the DNS servers of /etc/resolv.conf, and why each does not answer.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/node/network"
+	"github.com/perch-k8s/perch/internal/node/settings"
 )
 
 // State says how bad a finding is.
@@ -49,6 +50,7 @@ type Machine struct {
 	Now        time.Time //
 	Kubeconfig string    // the file into which the context goes; "": none
 	Online     bool      // registries may be asked
+	Stubs      []settings.Stub
 	Cluster    Cluster
 }
 

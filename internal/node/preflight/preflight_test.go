@@ -14,6 +14,7 @@ import (
 
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/node/network"
+	"github.com/perch-k8s/perch/internal/node/settings"
 )
 
 // one is a case of a judgement: the finding must be of that state, and its What and Cure contain the words.
@@ -161,6 +162,7 @@ func TestNetwork(t *testing.T) {
 	opened.Open = true
 	firewalld := network.Firewall{Family: "inet", Table: "firewalld", Chain: "filter_FORWARD"}
 	silent := errors.New("i/o timeout")
+	stub := settings.Stub{Domain: "corp.example", Servers: []netip.AddrPort{netip.MustParseAddrPort("10.1.2.3:53")}}
 	judge(t, map[string]one{
 		"forwarding":                  {judgeForwarding(true, true), OK, "on", ""},
 		"forwarding comes":            {judgeForwarding(false, false), OK, "while a node runs", ""},
@@ -182,6 +184,8 @@ func TestNetwork(t *testing.T) {
 		"firewalld and Docker":        {judgeFirewall([]network.Firewall{firewalld, opened}, "perch-x", true), Warn, "(inet firewalld filter_FORWARD)", "firewall-cmd"},
 		"resolvers":                   {judgeResolvers([]string{"127.0.0.53:53"}, []error{nil}), OK, "127.0.0.53:53", ""},
 		"no resolver":                 {judgeResolvers(nil, nil), Warn, "no DNS server", "nameserver"},
+		"a stub":                      {judgeStubs(ok("127.0.0.53:53"), []settings.Stub{stub}, []error{nil}), OK, "127.0.0.53:53; corp.example=10.1.2.3:53", ""},
+		"a silent stub":               {judgeStubs(ok("127.0.0.53:53"), []settings.Stub{stub}, []error{silent}), Warn, "10.1.2.3:53 does not answer: i/o timeout", "--dns-stub none"},
 		"one is silent":               {judgeResolvers([]string{"192.0.2.1:53", "192.0.2.2:53"}, []error{silent, nil}), Warn, "192.0.2.1:53 (i/o timeout)", "/etc/resolv.conf"},
 		"all are silent":              {judgeResolvers([]string{"192.0.2.1:53"}, []error{silent}), Warn, "no DNS server answers", "getent"},
 	})

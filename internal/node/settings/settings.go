@@ -19,14 +19,29 @@ type Settings struct {
 	PodCIDR     netip.Prefix `json:"podCIDR,omitzero"`     // cannot be changed once the cluster is there
 	ServiceCIDR netip.Prefix `json:"serviceCIDR,omitzero"` // cannot be changed once the cluster is there
 	DiskBudget  int64        `json:"diskBudget,omitempty"` // bytes for images and the build cache
+	DNSStubs    []Stub       `json:"dnsStubs,omitempty"`   // nil leaves them as they are; an empty list is none
+}
+
+// Open tells whether everything is left to the node.
+func (s Settings) Open() bool {
+	return !s.Subnet.IsValid() && !s.PodCIDR.IsValid() && !s.ServiceCIDR.IsValid() && s.DiskBudget == 0 && s.DNSStubs == nil
 }
 
 // Over is these settings, with those of kept where they leave something open.
 func (s Settings) Over(kept Settings) Settings {
+	stubs := s.DNSStubs
+	if stubs == nil {
+		stubs = kept.DNSStubs
+	}
 	return Settings{
 		Subnet: or(s.Subnet, kept.Subnet), PodCIDR: or(s.PodCIDR, kept.PodCIDR), ServiceCIDR: or(s.ServiceCIDR, kept.ServiceCIDR),
-		DiskBudget: cmp.Or(s.DiskBudget, kept.DiskBudget),
+		DiskBudget: cmp.Or(s.DiskBudget, kept.DiskBudget), DNSStubs: stubs,
 	}
+}
+
+// Differ tells whether these settings ask for something that a cluster with those kept has otherwise, but for its networks.
+func (s Settings) Differ(kept Settings) bool {
+	return s.DiskBudget != 0 && s.DiskBudget != kept.DiskBudget || s.DNSStubs != nil && !sameStubs(s.DNSStubs, kept.DNSStubs)
 }
 
 func or(a, b netip.Prefix) netip.Prefix {

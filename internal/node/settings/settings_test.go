@@ -3,6 +3,7 @@ package settings
 import (
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"testing"
 )
 
@@ -13,11 +14,19 @@ func TestOver(t *testing.T) {
 	want := Settings{
 		Subnet: netip.MustParsePrefix("10.9.0.0/24"), PodCIDR: kept.PodCIDR, ServiceCIDR: asked.ServiceCIDR, DiskBudget: 5e9,
 	}
-	if got := asked.Over(kept); got != want {
+	if got := asked.Over(kept); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
 	}
-	if got := (Settings{}).Over(kept); got != kept {
+	if got := (Settings{}).Over(kept); !reflect.DeepEqual(got, kept) {
 		t.Errorf("got %+v", got)
+	}
+	kept.DNSStubs = []Stub{{Domain: "corp.example"}}
+	if got := (Settings{}).Over(kept); !sameStubs(got.DNSStubs, kept.DNSStubs) {
+		t.Errorf("stubs are not kept: %+v", got)
+	}
+	none := Settings{DNSStubs: []Stub{}}
+	if got := none.Over(kept); len(got.DNSStubs) > 0 || none.Open() || !none.Differ(kept) {
+		t.Errorf("stubs are not taken away: %+v", got)
 	}
 }
 
@@ -39,14 +48,14 @@ func TestBudget(t *testing.T) {
 func TestFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "settings.json")
-	if got, err := Read(path); err != nil || got != (Settings{}) {
+	if got, err := Read(path); err != nil || !got.Open() {
 		t.Errorf("no file: %+v, %v", got, err)
 	}
-	want := Settings{PodCIDR: netip.MustParsePrefix("10.2.0.0/16"), DiskBudget: 7}
+	want := Settings{PodCIDR: netip.MustParsePrefix("10.2.0.0/16"), DiskBudget: 7, DNSStubs: []Stub{{"corp.example", []netip.AddrPort{netip.MustParseAddrPort("10.1.2.3:53")}}}}
 	if err := want.Write(path); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := Read(path); err != nil || got != want {
+	if got, err := Read(path); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }

@@ -244,7 +244,9 @@ func (s *supervisor) connect(ctx context.Context, first *firstProcess) error {
 	}
 	s.unlock() // the subnet is seen to be taken
 	s.work.Go(func() { s.report("firewall", s.state.Network.OpenDoors(ctx)) })
-	s.work.Go(func() { s.report("dns-relay", network.Relay(ctx, s.inside, network.HostServers)) })
+	s.work.Go(func() {
+		s.report("dns-relay", network.Relay(ctx, s.inside, func(name string) []string { return s.settings.Resolvers(name, network.HostServers) }))
+	})
 	context.AfterFunc(ctx, func() { _ = s.api.Close() })
 	inside := net.JoinHostPort("127.0.0.1", strconv.Itoa(InsideAPIPort))
 	s.work.Go(func() { network.ForwardTCP(ctx, s.api, s.inside.Dial, inside) })
