@@ -128,7 +128,7 @@ func (u *user) asks(ctx context.Context, address string) outcome {
 // nodeIP is the node's address on the machine's side.
 func (u *user) nodeIP(t *testing.T) string {
 	t.Helper()
-	return u.perch(t, "", "kubectl", "get", "node", u.cluster, `-o=jsonpath={.status.addresses[?(@.type=="InternalIP")].address}`).stdout
+	return u.ips(t, "node/"+u.cluster, nodeIPs)[0].String()
 }
 
 // state is what the space has of interfaces, routes, rules and switches, without what counts.

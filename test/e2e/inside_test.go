@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os/exec"
 	"strings"
 	"testing"
@@ -34,8 +35,11 @@ func (n *node) run(ctx context.Context, namespace, pod string, command ...string
 
 // reaches tells why a pod cannot connect to an address, which has its port.
 func (n *node) reaches(ctx context.Context, namespace, pod, address string) error {
-	host, port, _ := strings.Cut(address, ":")
-	_, err := n.run(ctx, namespace, pod, "sh", "-c", "nc -w 2 "+host+" "+port+" </dev/null")
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	_, err = n.run(ctx, namespace, pod, "sh", "-c", "nc -w 2 "+host+" "+port+" </dev/null")
 	return err
 }
 

@@ -23,7 +23,8 @@ import (
 type space struct {
 	network.Namespace
 	outside network.Namespace
-	pid     int
+
+	pid, outsidePID int
 }
 
 // The two ends of the wire between the space and the outside, and a place that only a VPN knows the way to.
@@ -46,13 +47,12 @@ func newSpace(t *testing.T) *space {
 	}
 	s := &space{}
 	s.Namespace, s.pid = holdNamespace(t)
-	var outside int
-	s.outside, outside = holdNamespace(t)
+	s.outside, s.outsidePID = holdNamespace(t)
 	s.shell(t, fmt.Sprintf(`
 		ip link add card type veth peer name wire netns %[1]d
 		ip link set lo up; ip link set card up; ip address add %[2]s/24 dev card; ip route add default via %[3]s
 		nsenter -t %[1]d -n sh -ec 'ip link set lo up; ip link set wire up; ip address add %[3]s/24 dev wire; ip address add %[4]s/32 dev lo'
-	`, outside, insideIP, outsideIP, behindVPN))
+	`, s.outsidePID, insideIP, outsideIP, behindVPN))
 	l, err := s.outside.Listen(t.Context(), ":8080")
 	if err != nil {
 		t.Fatal(err)
