@@ -31,6 +31,7 @@ func TestWhole(t *testing.T) {
 	t.Run("Volumes", func(t *testing.T) { testVolumes(t, n) })
 	t.Run("Kinds", func(t *testing.T) { testKinds(t, n) })
 	t.Run("Rights", func(t *testing.T) { testRights(t, n) })
+	t.Run("Aggregated", func(t *testing.T) { testAggregated(t, n) })
 	t.Run("Metrics", func(t *testing.T) { testMetrics(t, n) })
 }
 
