@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,12 +41,14 @@ func TestSecurity(t *testing.T) {
 	t.Run("Host", func(t *testing.T) { testHostIsNotReached(t, n) })
 	t.Run("Ports", func(t *testing.T) { testNodePorts(t, n) })
 	t.Run("Spoofing", func(t *testing.T) { testSpoofing(t, n) })
+	t.Run("SpoofingIPv6", func(t *testing.T) { testSpoofingIPv6(t, n) })
 	t.Run("Anonymous", func(t *testing.T) { testAnonymous(t, n) })
 	t.Run("Tokens", func(t *testing.T) { testTokens(t, n) })
 	t.Run("Kubelet", func(t *testing.T) { testKubeletsRights(t, n) })
 	t.Run("Levels", func(t *testing.T) { testLevels(t, n) })
 	t.Run("AtRest", func(t *testing.T) { testAtRest(t, n) })
 	t.Run("OtherUsers", func(t *testing.T) { testOtherUsers(t, n) })
+	t.Run("Processes", func(t *testing.T) { testProcesses(t, n) })
 }
 
 // testPodIsConfined looks at a pod whose specification says nothing of security.
@@ -87,9 +91,16 @@ func (n *node) addresses(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, a := range host {
-		if ip := a.(*net.IPNet).IP; ip.To4() != nil && !ip.IsLoopback() {
+		if ip := a.(*net.IPNet).IP; !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
 			all = append(all, ip.String())
 		}
+	}
+	if second := n.nodeIPv6(t); second != "" {
+		gateway, err := n.run(t.Context(), "yard", "inmate", "sh", "-c", "ip -6 route | sed -n 's/.* via \\([0-9a-f:]*\\) .*/\\1/p' | sort -u")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(append(all, "::1", second), strings.Fields(gateway)...)
 	}
 	return all
 }
@@ -109,12 +120,19 @@ func (n *node) nodeIP(t *testing.T) string {
 	return ""
 }
 
-// testHostIsNotReached listens on the host's 127.0.0.1 and wants no pod to get there.
+// testHostIsNotReached listens on the host's loopback addresses and wants no pod to get there.
 func testHostIsNotReached(t *testing.T, n *node) {
-	_, port, _ := net.SplitHostPort(listenOn(t, "127.0.0.1"))
-	for _, address := range n.addresses(t) {
-		if err := n.reaches(t.Context(), "yard", "inmate", address+":"+port); err == nil {
-			t.Errorf("a pod reaches the host's 127.0.0.1 at %s", address)
+	for _, loopback := range []string{"127.0.0.1", "::1"} {
+		if c, err := net.ListenPacket("udp", net.JoinHostPort(loopback, "0")); err != nil {
+			continue // a machine without IPv6
+		} else if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(listenOn(t, loopback))
+		for _, address := range n.addresses(t) {
+			if err := n.reaches(t.Context(), "yard", "inmate", net.JoinHostPort(address, port)); err == nil {
+				t.Errorf("a pod reaches the host's %s at %s", loopback, address)
+			}
 		}
 	}
 	t.Run("though a pod reaches the host where it listens for all", func(t *testing.T) { // or the rest would prove little
@@ -162,8 +180,8 @@ func testNodePorts(t *testing.T, n *node) {
 		"containerd, metrics": "1338", "BuildKit": "1234",
 	}
 	for name, port := range closed {
-		for _, address := range []string{n.nodeIP(t), n.addresses(t)[1]} {
-			if err := n.reaches(t.Context(), "yard", "inmate", address+":"+port); err == nil {
+		for _, address := range slices.DeleteFunc([]string{n.nodeIP(t), n.addresses(t)[1], n.nodeIPv6(t)}, func(a string) bool { return a == "" }) {
+			if err := n.reaches(t.Context(), "yard", "inmate", net.JoinHostPort(address, port)); err == nil {
 				t.Errorf("%s answers a pod at %s:%s", name, address, port)
 			}
 		}
@@ -209,6 +227,46 @@ for source in sys.argv[2:]:
 		t.Fatal(err)
 	}
 	if log := n.logOf(t, "yard", "target", "from "+own); strings.Count(log, "from") != 1 {
+		t.Errorf("packets in the name of others came through:\n%s", log)
+	}
+}
+
+// testSpoofingIPv6 does the same by IPv6.
+func testSpoofingIPv6(t *testing.T, n *node) {
+	node := n.nodeIPv6(t)
+	if node == "" {
+		t.Skip("this machine has no IPv6")
+	}
+	n.pod(t, "yard", "target6", `{containers: [{image: "python:3.11", command: [python, -uc, "`+
+		`import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', 9999))\nwhile True: print(*s.recvfrom(100))"]}]}`)
+	n.pod(t, "yard", "liar6", `{containers: [{image: "python:3.11", command: [sleep, "3600"]}]}`)
+	second := func(pod string) string {
+		t.Helper()
+		p, err := n.api.CoreV1().Pods("yard").Get(t.Context(), pod, metav1.GetOptions{})
+		if err != nil || len(p.Status.PodIPs) != 2 {
+			t.Fatalf("%+v, %v", p.Status.PodIPs, err)
+		}
+		return p.Status.PodIPs[1].IP
+	}
+	script := `
+import socket, struct, sys
+raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+to = socket.inet_pton(socket.AF_INET6, sys.argv[1])
+for source in sys.argv[2:]:
+    data, origin = ('from ' + source).encode(), socket.inet_pton(socket.AF_INET6, source)
+    data += b' ' * (len(data) % 2)
+    udp = lambda sum: struct.pack('!HHHH', 9999, 9999, 8 + len(data), sum) + data
+    words = origin + to + struct.pack('!II', 8 + len(data), 17) + udp(0)
+    total = sum(struct.unpack('!%dH' % (len(words) // 2), words))
+    while total >> 16: total = (total & 0xffff) + (total >> 16)
+    packet = struct.pack('!IHBB16s16s', 6 << 28, 8 + len(data), 17, 64, origin, to) + udp(~total & 0xffff)
+    raw.sendto(packet, (sys.argv[1], 0))
+`
+	own := second("liar6")
+	if _, err := n.run(t.Context(), "yard", "liar6", "python", "-c", script, second("target6"), second("inmate"), node, "2001:db8::77", own); err != nil {
+		t.Fatal(err)
+	}
+	if log := n.logOf(t, "yard", "target6", "from "+own); strings.Count(log, "from") != 1 {
 		t.Errorf("packets in the name of others came through:\n%s", log)
 	}
 }
@@ -324,6 +382,7 @@ func testKubeletsRights(t *testing.T, n *node) {
 		t.Fatal(err)
 	}
 	defer func() { _ = n.api.CoreV1().Nodes().Delete(ctx, "other", metav1.DeleteOptions{}) }()
+	testOtherNode(t, n, api)
 	label := func(node, key string) error {
 		patch := []byte(`{"metadata":{"labels":{"` + key + `":"yes"}}}`)
 		_, err := api.CoreV1().Nodes().Patch(ctx, node, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
@@ -338,6 +397,103 @@ func testKubeletsRights(t *testing.T, n *node) {
 	privileged := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "made", Namespace: "yard"}, Spec: corev1.PodSpec{NodeName: n.cluster, Containers: []corev1.Container{{Name: "a", Image: "busybox:1.36"}}}}
 	if _, err := api.CoreV1().Pods("yard").Create(ctx, privileged, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("a pod that is no mirror: %v", err)
+	}
+}
+
+// testOtherNode uses the kubelet's certificate for what belongs to the pods of the node "other".
+func testOtherNode(t *testing.T, n *node, api kubernetes.Interface) {
+	t.Helper()
+	ctx := t.Context()
+	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}, StringData: map[string]string{"word": "of theirs"}}
+	if _, err := n.api.CoreV1().Secrets("yard").Create(ctx, theirs, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	from := []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "theirs"}}}}
+	pod, err := n.api.CoreV1().Pods("yard").Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "elsewhere"}, Spec: corev1.PodSpec{
+		NodeName: "other", Containers: []corev1.Container{{Name: "a", Image: "busybox:1.36", EnvFrom: from}},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = n.api.CoreV1().Pods("yard").Delete(ctx, "elsewhere", metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
+	}()
+	bound := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID},
+	}}
+	for what, try := range map[string]func() error{
+		"a Secret of its pods": func() error {
+			_, err := api.CoreV1().Secrets("yard").Get(ctx, "theirs", metav1.GetOptions{})
+			return err
+		},
+		"a token of its pods": func() error {
+			_, err := api.CoreV1().ServiceAccounts("yard").CreateToken(ctx, "default", bound, metav1.CreateOptions{})
+			return err
+		},
+		"a pod's end": func() error { return api.CoreV1().Pods("yard").Delete(ctx, pod.Name, metav1.DeleteOptions{}) },
+		"a pod's status": func() error {
+			_, err := api.CoreV1().Pods("yard").UpdateStatus(ctx, pod, metav1.UpdateOptions{})
+			return err
+		},
+		"its lease": func() error {
+			lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "other"}}
+			_, err := api.CoordinationV1().Leases("kube-node-lease").Create(ctx, lease, metav1.CreateOptions{})
+			return err
+		},
+	} {
+		if err := try(); !apierrors.IsForbidden(err) {
+			t.Errorf("of another node, %s: %v", what, err)
+		}
+	}
+}
+
+// testProcesses looks at the node's processes as another user of the machine: what they were started with is for all to read, so
+// it holds no key; what they have in memory, in their environment and open is not. No socket of theirs is without a file, whose
+// rights would keep others off.
+func testProcesses(t *testing.T, n *node) {
+	var keys []string
+	for _, file := range []string{"ca.key", "admin.key", "service-account.key", "encryption.yaml"} {
+		data, err := os.ReadFile(filepath.Join(n.folder(), "kubernetes", "pki", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			if line = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "secret:")); len(line) > 40 && !strings.Contains(line, " ") {
+				keys = append(keys, line)
+			}
+		}
+	}
+	if len(keys) < 4 {
+		t.Fatalf("%d lines of keys are known: too few to look for", len(keys))
+	}
+	var names []string
+	for _, p := range n.user.inside() {
+		if slices.ContainsFunc(keys, func(key string) bool { return strings.Contains(strings.Join(p.args, " "), key) }) {
+			t.Errorf("a key is among the arguments of process %s", p.pid)
+		}
+		if p.is("kubernetes") || p.is("containerd") || p.is("init") || p.supervisesOf(n.user) {
+			for _, file := range []string{"environ", "mem", "maps", "root/etc", "cwd/.", "fd/0"} {
+				names = append(names, filepath.Join("/proc", p.pid, file))
+			}
+		}
+	}
+	if len(names) < 4*6 {
+		t.Fatalf("only %v are looked at", names)
+	}
+	look := exec.CommandContext(t.Context(), "sh", "-c", `for f; do if [ -r "$f" ] && head -c 1 "$f" >/dev/null 2>&1 || ls "$f/" >/dev/null 2>&1; then echo "$f"; fi; done`, "sh")
+	look.Args, look.Dir = append(look.Args, names...), "/"
+	look.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := look.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("another user reads (%v):\n%s", err, out)
+	}
+	sockets, err := os.ReadFile("/proc/" + n.part(t, "kubernetes").pid + "/net/unix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(sockets)) {
+		if f := strings.Fields(line); len(f) > 7 && strings.HasPrefix(f[7], "@") {
+			t.Errorf("a socket without a file, in reach of pods on the node's network: %s", f[7])
+		}
 	}
 }
 
