@@ -151,9 +151,12 @@ func testBothFamilies(t *testing.T, u *user, s *space) {
 	r = u.inPod(t.Context(), "client", "nslookup "+service[1].String())
 	wantText(t, r.stdout, "web.default.svc.cluster.local")
 	for what, host := range map[string]string{"the pod": "[" + pod[1].String() + "]:80", "the Service": "[" + service[1].String() + "]:8099"} {
-		if r := u.inPod(t.Context(), "client", "wget -T 5 -qO- http://"+host); r.stdout != "web\n" {
-			t.Errorf("%s: %s", what, r)
-		}
+		eventually(t, 20*time.Second, what+" answers", func(ctx context.Context) error {
+			if r := u.inPod(ctx, "client", "wget -T 5 -qO- http://"+host); r.stdout != "web\n" {
+				return fmt.Errorf("%s", r)
+			}
+			return nil
+		})
 	}
 	for _, host := range []string{"127.0.0.1", "[::1]"} {
 		eventually(t, 20*time.Second, "it is published on "+host, func(ctx context.Context) error {
