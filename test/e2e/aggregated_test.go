@@ -32,7 +32,7 @@ func testAggregated(t *testing.T, n whole) {
 	t.Run("it is used as any other", func(t *testing.T) {
 		wantText(t, n.kubectl(t, 0, "get", "songs").stdout, "dawn")
 		asked := n.kubectl(t, 0, "get", "song", "dusk", "-o", "jsonpath={.metadata.name} {.spec.asked}").stdout
-		if asked != "dusk kubernetes-admin" {
+		if asked != "dusk perch:admin" {
 			t.Errorf("it knows who asks as %q", asked)
 		}
 	})

@@ -32,7 +32,8 @@ func (s Second) On() bool { return s.NodeIP.IsValid() }
 func (s Second) Out() bool { return s.HostIP.IsValid() }
 
 const (
-	cableBits6     = 126 // four addresses, as with IPv4
+	cableBits6     = 126  // four addresses, as with IPv4
+	leastMTU6      = 1280 // an interface with less cannot have IPv6
 	disableFile6   = "/proc/sys/net/ipv6/conf/all/disable_ipv6"
 	forwardFile6   = "/proc/sys/net/ipv6/conf/all/forwarding"
 	acceptDADFile6 = "/proc/sys/net/ipv6/conf/default/accept_dad"

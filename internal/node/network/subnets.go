@@ -235,7 +235,6 @@ func HostNetworks() (Host, error) {
 		}
 		routes = append(routes, found...) // a kernel without IPv6 has none of its
 	}
-	h.IPv6 = machineIPv6(routes)
 	links := map[int]netlink.LinkAttrs{}
 	for _, r := range routes {
 		link, known := links[r.LinkIndex]
@@ -252,6 +251,9 @@ func HostNetworks() (Host, error) {
 			ruled := r.Table != unix.RT_TABLE_MAIN && r.Table != unix.RT_TABLE_LOCAL && r.Table != unix.RT_TABLE_DEFAULT
 			h.Networks = append(h.Networks, Route{Prefix: p, Link: link.Name, Ruled: ruled})
 		}
+	}
+	if h.MTU >= leastMTU6 {
+		h.IPv6 = machineIPv6(routes)
 	}
 	return h, nil
 }

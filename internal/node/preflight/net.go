@@ -83,6 +83,33 @@ func judgeSubnets(c Cluster, host []network.Route, via string) Finding {
 	return ok(text)
 }
 
+func checkIPv6(_ context.Context, m Machine) Finding {
+	host, err := network.HostNetworks()
+	if err != nil {
+		return unknown(err)
+	}
+	return judgeIPv6(m.Cluster.Plan, host.IPv6)
+}
+
+// judgeIPv6 takes the cluster's networks and what the machine has of IPv6. To have none is nothing bad.
+func judgeIPv6(p network.Plan, host network.IPv6) Finding {
+	second := p.IPv6
+	nets := fmt.Sprintf("pods %s, Services %s", second.PodCIDR, second.ServiceCIDR)
+	switch {
+	case !p.NodeIP.IsValid():
+		return ok("not looked at: only root knows the cluster's")
+	case second.Out():
+		return ok(nets + "; they reach the outside by it")
+	case second.On():
+		return ok(nets + "; not the outside: this machine passes no IPv6 packets on (net.ipv6.conf.all.forwarding), or knows no way for them")
+	case second.PodCIDR.IsValid():
+		return ok("the cluster has it, this kernel has not: pods have IPv4 alone")
+	case host.On:
+		return ok("the cluster was made without it, and stays so: a new one has it")
+	}
+	return ok("switched off on this machine: pods have IPv4 alone")
+}
+
 func routesText(routes []network.Route) string {
 	const most = 4
 	var texts []string

@@ -88,7 +88,7 @@ func Doctor(ctx context.Context, m Machine) []Finding {
 		{"rights", checkRights}, {"namespaces", checkNamespaces}, {"cgroups", checkCgroups}, {"nft", checkNFT}, {"network", checkTrial},
 		{"overlay", checkOverlay}, {"folder", checkFolder}, {"disk", checkDisk}, {"path", checkPath},
 		{"inotify", checkInotify}, {"files", checkFiles}, {"pids", checkPIDs}, {"swap", checkSwap},
-		{"forwarding", checkForwarding}, {"subnets", checkSubnets}, {"ports", checkPorts}, {"firewall", checkFirewall},
+		{"forwarding", checkForwarding}, {"subnets", checkSubnets}, {"ipv6", checkIPv6}, {"ports", checkPorts}, {"firewall", checkFirewall},
 		{"proxy", checkProxy}, {"resolvers", checkResolvers}, {"registry", checkRegistry},
 		{"clock", checkClock}, {"security", checkSecurity}, {"init", checkInit}, {"wsl", checkWSL},
 		{"kubeconfig", checkKubeconfig}, {"leftovers", checkLeftovers},

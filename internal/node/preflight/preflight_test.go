@@ -162,6 +162,7 @@ func TestNetwork(t *testing.T) {
 	opened.Open = true
 	firewalld := network.Firewall{Family: "inet", Table: "firewalld", Chain: "filter_FORWARD"}
 	silent := errors.New("i/o timeout")
+	pods6 := netip.MustParsePrefix("fd01::/64")
 	stub := settings.Stub{Domain: "corp.example", Servers: []netip.AddrPort{netip.MustParseAddrPort("10.1.2.3:53")}}
 	judge(t, map[string]one{
 		"forwarding":                  {judgeForwarding(true, true), OK, "on", ""},
@@ -184,6 +185,11 @@ func TestNetwork(t *testing.T) {
 		"firewalld and Docker":        {judgeFirewall([]network.Firewall{firewalld, opened}, "perch-x", true), Warn, "(inet firewalld filter_FORWARD)", "firewall-cmd"},
 		"resolvers":                   {judgeResolvers([]string{"127.0.0.53:53"}, []error{nil}), OK, "127.0.0.53:53", ""},
 		"no resolver":                 {judgeResolvers(nil, nil), Warn, "no DNS server", "nameserver"},
+		"IPv6 to the outside":         {judgeIPv6(network.Plan{NodeIP: plan.NodeIP, IPv6: network.Second{pods6, pods6, pods6, pods6}}, network.IPv6{}), OK, "pods fd01::/64, Services fd01::/64; they reach the outside", ""},
+		"IPv6 inside":                 {judgeIPv6(network.Plan{NodeIP: plan.NodeIP, IPv6: network.Second{PodCIDR: pods6, NodeIP: pods6}}, network.IPv6{}), OK, "net.ipv6.conf.all.forwarding", ""},
+		"a kernel without IPv6":       {judgeIPv6(network.Plan{NodeIP: plan.NodeIP, IPv6: network.Second{PodCIDR: pods6}}, network.IPv6{}), OK, "this kernel has not", ""},
+		"made without IPv6":           {judgeIPv6(plan, network.IPv6{On: true}), OK, "made without it", ""},
+		"IPv6 is switched off":        {judgeIPv6(plan, network.IPv6{}), OK, "switched off", ""},
 		"a stub":                      {judgeStubs(ok("127.0.0.53:53"), []settings.Stub{stub}, []error{nil}), OK, "127.0.0.53:53; corp.example=10.1.2.3:53", ""},
 		"a silent stub":               {judgeStubs(ok("127.0.0.53:53"), []settings.Stub{stub}, []error{silent}), Warn, "10.1.2.3:53 does not answer: i/o timeout", "--dns-stub none"},
 		"one is silent":               {judgeResolvers([]string{"192.0.2.1:53", "192.0.2.2:53"}, []error{silent, nil}), Warn, "192.0.2.1:53 (i/o timeout)", "/etc/resolv.conf"},
