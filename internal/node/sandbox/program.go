@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -8,31 +9,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReleaseProgram gives back the pages of the running program's own file that this process has mapped. A start touches
-// most of the file, what follows far less; what is needed again comes from the page cache. The pages are unchanged
-// copies of the file, so nothing is lost.
-func ReleaseProgram() error {
-	self, err := procfs.Self()
+// KeepFilesSmall makes the files that this process has mapped to read, its own program above all, take little memory
+// from now on. It gives back the pages that were mapped so far: a start touches most of the program, what follows far
+// less, and what is needed again comes from the page cache; they are unchanged copies of the file, so nothing is lost.
+// And it lets the kernel map one page at a time (see pageByPage). The error says what could not be done; all else is.
+func KeepFilesSmall() error {
+	mappings, err := filesToRead()
 	if err != nil {
 		return err
 	}
-	program, err := self.Executable()
-	if err != nil {
-		return err
-	}
-	maps, err := self.ProcMaps()
-	if err != nil {
-		return err
-	}
-	for _, m := range maps {
-		// A program that was replaced by a newer one is still mapped, as "… (deleted)".
-		if strings.TrimSuffix(m.Pathname, " (deleted)") != strings.TrimSuffix(program, " (deleted)") || m.Perms.Write {
-			continue
+	lean, err := newPageByPage()
+	errs := []error{err}
+	for _, m := range mappings {
+		if lean != nil {
+			errs = append(errs, lean.add(m.StartAddr, m.EndAddr-m.StartAddr))
 		}
 		_, _, errno := unix.Syscall(unix.SYS_MADVISE, m.StartAddr, m.EndAddr-m.StartAddr, unix.MADV_DONTNEED)
 		if errno != 0 {
-			return fmt.Errorf("%s: madvise: %w", program, errno)
+			errs = append(errs, fmt.Errorf("%s: madvise: %w", m.Pathname, errno))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// filesToRead are the mappings of this process that show a file and are never written.
+func filesToRead() ([]*procfs.ProcMap, error) {
+	self, err := procfs.Self()
+	if err != nil {
+		return nil, err
+	}
+	all, err := self.ProcMaps()
+	if err != nil {
+		return nil, err
+	}
+	var list []*procfs.ProcMap
+	for _, m := range all {
+		if strings.HasPrefix(m.Pathname, "/") && !m.Perms.Write {
+			list = append(list, m)
+		}
+	}
+	return list, nil
 }
