@@ -10,6 +10,10 @@ if [[ $(id -u) != 0 ]]; then
 fi
 export CGO_ENABLED=0
 mkdir -p .cache/tools
+# What it stands beside takes minutes to link, and is of no use to a run that does not ask for it.
+if [[ -z ${ONLY:-} || $ONLY == *apart* ]]; then
+	tools/bench-peer.sh
+fi
 "${GO:-go}" build -buildvcs=false -o .cache/tools/bench ./test/bench
 exec .cache/tools/bench -perch bin/perch -example examples/kube-native -images tools/images.sh \
 	-rounds "${ROUNDS:-5}" -only "${ONLY:-}" -json .cache/bench.json

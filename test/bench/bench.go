@@ -17,15 +17,17 @@ type bench struct {
 	perch  program
 	app    app
 	images string
-	rounds int
-	only   []string // names of steps; empty: all
-	proc   procFS
-	log    io.Writer
+	// What perch stands beside: the folder of its programs, and the script that starts them.
+	programs, script string
+	rounds           int
+	only             []string // names of steps; empty: all
+	proc             procFS
+	log              io.Writer
 }
 
 const (
 	settle  = 20 * time.Second // after the last change, before an idle platform is looked at
-	observe = 30 * time.Second // how long it is looked at
+	window  = 10 * time.Second // how long it is looked at, in each round
 	patient = 3 * time.Minute  // for one deploy; more is a fault
 )
 
@@ -42,7 +44,7 @@ func (b *bench) all(ctx context.Context) *report {
 	}{
 		{"start", b.starts},
 		{"time to k8s", b.timeToK8s},
-		{"idle node", func(ctx context.Context, r *report) error { return b.idle(ctx, r, "empty node") }},
+		{"idle node", b.idleNode},
 		{"replicas", b.replicas},
 		{"images", b.prepare},
 		{"up with no cluster", b.upFromNothing},
@@ -54,7 +56,9 @@ func (b *bench) all(ctx context.Context) *report {
 		{"many services unchanged", b.manyUnchanged},
 		{"watch rebuild", b.watchRebuild},
 		{"watch sync", b.watchSync},
-		{"docker compose", b.dockerChanged},
+		{"docker compose", b.docker},
+		{"time to k8s apart", b.peerTimeToK8s},
+		{"idle node apart", b.peerIdle},
 	}
 	for _, step := range steps {
 		if len(b.only) > 0 && !slices.Contains(b.only, step.name) {
@@ -222,20 +226,51 @@ func (b *bench) up(ctx context.Context, r *report, name, wanted string) error {
 	return nil
 }
 
-// idle waits until nothing is going on, then takes memory and CPU time of the platform.
+// The names of the figures of an idle platform.
+const (
+	emptyNode = "empty node"
+	memoryOf  = ": memory (PSS)"
+	cpuOf     = ": CPU, of one core"
+)
+
+// idleNode measures a node at rest on which nothing was ever deployed.
+func (b *bench) idleNode(ctx context.Context, r *report) error {
+	for _, verb := range [][]string{{"delete", "--yes"}, {"start"}} {
+		if _, err := b.perch.run(ctx, append([]string{"cluster"}, verb...)...); err != nil {
+			return err
+		}
+	}
+	return b.idle(ctx, r, emptyNode)
+}
+
+// idle measures the platform of perch at rest.
 func (b *bench) idle(ctx context.Context, r *report, name string) error {
+	return b.idleOf(ctx, r, name, b.platform)
+}
+
+// idleOf waits until nothing is going on, then takes memory and CPU time of processes, several times.
+func (b *bench) idleOf(ctx context.Context, r *report, name string, list func() ([]process, error)) error {
 	if err := pause(ctx, settle); err != nil {
 		return err
 	}
-	before, err := b.platform()
+	for range b.rounds {
+		if err := b.observe(ctx, r, name, list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) observe(ctx context.Context, r *report, name string, list func() ([]process, error)) error {
+	before, err := list()
 	if err != nil {
 		return err
 	}
 	began := time.Now()
-	if err := pause(ctx, observe); err != nil {
+	if err := pause(ctx, window); err != nil {
 		return err
 	}
-	after, err := b.platform()
+	after, err := list()
 	if err != nil {
 		return err
 	}
@@ -243,10 +278,22 @@ func (b *bench) idle(ctx context.Context, r *report, name string) error {
 	for _, p := range before {
 		used[p.pid] = p.ticks
 	}
-	byRole := map[string]int64{}
-	var memory int64
 	var ticks uint64
 	for _, p := range after {
+		ticks += p.ticks - used[p.pid]
+	}
+	took := time.Since(began)
+	if err := b.memory(r, name, after); err != nil {
+		return err
+	}
+	r.percent(name+cpuOf, float64(ticks)*10/float64(took.Milliseconds())*100)
+	return nil
+}
+
+func (b *bench) memory(r *report, name string, list []process) error {
+	byRole := map[string]int64{}
+	var memory int64
+	for _, p := range list {
 		pss, err := b.proc.pss(p.pid)
 		if gone(err) {
 			continue
@@ -256,13 +303,11 @@ func (b *bench) idle(ctx context.Context, r *report, name string) error {
 		}
 		memory += pss
 		byRole[p.role()] += pss
-		ticks += p.ticks - used[p.pid]
 	}
-	r.megabytes(name+": memory (PSS)", memory)
+	r.megabytes(name+memoryOf, memory)
 	for _, role := range slices.Sorted(maps.Keys(byRole)) {
 		r.megabytes("  "+name+": "+role, byRole[role])
 	}
-	r.percent(name+": CPU, of one core", float64(ticks)*10/float64(time.Since(began).Milliseconds())*100)
 	return nil
 }
 

@@ -82,6 +82,39 @@ func TestPlatformLeavesContainersOut(t *testing.T) {
 	}
 }
 
+func TestTreeLeavesContainersOut(t *testing.T) {
+	t.Parallel()
+	one := func(pid, parent int, args ...string) process { return process{pid: pid, parent: parent, args: args} }
+	all := []process{
+		one(1, 0, "/sbin/init"), one(9, 1, "unshare"), one(10, 9, "bash"), one(11, 10, "/bin/etcd"), one(12, 1, "/bin/etcd"),
+		one(20, 10, "/bin/containerd-shim-runc-v2"), one(21, 20, "/pause"), one(22, 20, "httpd"),
+	}
+	var got []int
+	for _, p := range treeOf(all, 9) {
+		got = append(got, p.pid)
+	}
+	if diff := cmp.Diff([]int{9, 10, 11, 20, 21}, got); diff != "" {
+		t.Errorf("processes (-want +got):\n%s", diff)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	r := &report{}
+	r.seconds("start", 2*time.Second)
+	r.seconds("start, apart", 5*time.Second)
+	r.compare("start", "start, apart")
+	r.compare("never taken", "start, apart")
+	if diff := cmp.Diff([]ratio{{Name: "start, apart", Than: "start", Times: 2.5}}, r.Ratios); diff != "" {
+		t.Errorf("ratios (-want +got):\n%s", diff)
+	}
+	var out strings.Builder
+	r.table(&out)
+	if want := "start, apart   2.5 times"; !strings.Contains(out.String(), want) {
+		t.Errorf("the table lacks %q:\n%s", want, &out)
+	}
+}
+
 func TestOwnProcess(t *testing.T) {
 	t.Parallel()
 	p, err := procFS("/proc").read(os.Getpid())

@@ -29,6 +29,8 @@ type settings struct {
 	perch   string // the binary
 	example string // folder of examples/kube-native
 	images  string // script that loads base images into the cluster
+	peer    string // folder of the programs that perch stands beside
+	script  string // what starts them
 	rounds  int
 	only    string // names of steps, with commas; "": all
 	json    string // file to write; "": none
@@ -40,6 +42,8 @@ func run(ctx context.Context, args []string) (err error) {
 	flags.StringVar(&s.perch, "perch", "bin/perch", "the `program` to measure")
 	flags.StringVar(&s.example, "example", "examples/kube-native", "`folder` of the example")
 	flags.StringVar(&s.images, "images", "tools/images.sh", "`script` that loads the base images")
+	flags.StringVar(&s.peer, "peer", ".cache/tools/peer", "`folder` of the same components as programs")
+	flags.StringVar(&s.script, "peer-script", "test/bench/peer/up.sh", "`script` that starts those")
 	flags.IntVar(&s.rounds, "rounds", 5, "how `often` each thing is measured")
 	flags.StringVar(&s.only, "only", "", "measure only these `steps`, with commas, as \"start,images,rollouts under load\"")
 	flags.StringVar(&s.json, "json", "", "`file` for all figures")
@@ -51,7 +55,7 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	for _, path := range []*string{&s.perch, &s.example, &s.images} {
+	for _, path := range []*string{&s.perch, &s.example, &s.images, &s.peer, &s.script} {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return err
 		}
@@ -61,13 +65,15 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	b := &bench{
-		perch:  program{path: s.perch, dir: app.dir, env: append(os.Environ(), "KUBECONFIG="+filepath.Join(work, "kubeconfig"), "PERCH_CLUSTER="+clusterName)},
-		app:    app,
-		images: s.images,
-		rounds: s.rounds,
-		only:   strings.FieldsFunc(s.only, func(r rune) bool { return r == ',' }),
-		proc:   procFS("/proc"),
-		log:    os.Stderr,
+		perch:    program{path: s.perch, dir: app.dir, env: append(os.Environ(), "KUBECONFIG="+filepath.Join(work, "kubeconfig"), "PERCH_CLUSTER="+clusterName)},
+		app:      app,
+		images:   s.images,
+		programs: s.peer,
+		script:   s.script,
+		rounds:   s.rounds,
+		only:     strings.FieldsFunc(s.only, func(r rune) bool { return r == ',' }),
+		proc:     procFS("/proc"),
+		log:      os.Stderr,
 	}
 	report := b.all(ctx)
 	report.table(os.Stdout)

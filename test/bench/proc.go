@@ -103,6 +103,24 @@ func platform(all []process, name string) []process {
 			todo = append(todo, one)
 		}
 	}
+	return under(todo, below)
+}
+
+// treeOf are the process of that number and all below, but not what runs in containers.
+func treeOf(all []process, pid int) []process {
+	below := map[int][]process{}
+	var todo []process
+	for _, one := range all {
+		below[one.parent] = append(below[one.parent], one)
+		if one.pid == pid {
+			todo = append(todo, one)
+		}
+	}
+	return under(todo, below)
+}
+
+// under are these processes and all below them, but not what runs in containers.
+func under(todo []process, below map[int][]process) []process {
 	var list []process
 	for len(todo) > 0 {
 		one := todo[0]

@@ -13,9 +13,10 @@ import (
 
 // program is a command line program as a user runs it.
 type program struct {
-	path string
-	dir  string
-	env  []string
+	path   string
+	before []string // arguments that come before all others
+	dir    string
+	env    []string
 }
 
 // run runs it to its end and says how long that took.
@@ -26,8 +27,14 @@ func (p program) run(ctx context.Context, args ...string) (time.Duration, error)
 }
 
 func (p program) output(ctx context.Context, args ...string) ([]byte, error) {
+	return p.feed(ctx, "", args...)
+}
+
+// feed runs it with text on its standard input.
+func (p program) feed(ctx context.Context, text string, args ...string) ([]byte, error) {
+	args = slices.Concat(p.before, args)
 	cmd := exec.CommandContext(ctx, p.path, args...)
-	cmd.Dir, cmd.Env = p.dir, p.env
+	cmd.Dir, cmd.Env, cmd.Stdin = p.dir, p.env, strings.NewReader(text)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -35,6 +42,12 @@ func (p program) output(ctx context.Context, args ...string) ([]byte, error) {
 		return nil, fmt.Errorf("%s %s: %w\n%s", p.path, strings.Join(args, " "), err, stderr.String())
 	}
 	return out, nil
+}
+
+// with is the program with arguments that come before all others.
+func (p program) with(args ...string) program {
+	p.before = slices.Concat(p.before, args)
+	return p
 }
 
 // status is what `perch cluster status -o json` says, as far as it is used here.

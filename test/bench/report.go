@@ -15,6 +15,7 @@ import (
 type report struct {
 	Rounds   int       `json:"rounds"`
 	Figures  []*figure `json:"figures"`
+	Ratios   []ratio   `json:"ratios,omitempty"`
 	Failures []string  `json:"failures,omitempty"`
 }
 
@@ -35,6 +36,22 @@ func (r *report) add(name, unit string, value float64) {
 	f := r.Figures[at]
 	f.Values = append(f.Values, value)
 	f.Median = median(f.Values)
+}
+
+// ratio is how many times as much one figure is as another of the same run, by their medians.
+type ratio struct {
+	Name  string  `json:"name"`
+	Than  string  `json:"than"`
+	Times float64 `json:"times"`
+}
+
+// compare adds how many times as much as the one figure the other is, when both were taken in this run.
+func (r *report) compare(one, other string) {
+	a := slices.IndexFunc(r.Figures, func(f *figure) bool { return f.Name == one })
+	b := slices.IndexFunc(r.Figures, func(f *figure) bool { return f.Name == other })
+	if a >= 0 && b >= 0 && r.Figures[a].Median > 0 {
+		r.Ratios = append(r.Ratios, ratio{Name: other, Than: one, Times: r.Figures[b].Median / r.Figures[a].Median})
+	}
 }
 
 func (r *report) seconds(name string, d time.Duration) { r.add(name, "s", d.Seconds()) }
@@ -70,6 +87,12 @@ func (r *report) table(w io.Writer) {
 	fmt.Fprintln(t, "WHAT\tMEDIAN\tLEAST\tMOST\tTIMES")
 	for _, f := range r.Figures {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\n", f.Name, f.show(f.Median), f.show(slices.Min(f.Values)), f.show(slices.Max(f.Values)), len(f.Values))
+	}
+	if len(r.Ratios) > 0 {
+		fmt.Fprintln(t, "\t\t\t\t")
+	}
+	for _, one := range r.Ratios {
+		fmt.Fprintf(t, "%s\t%.1f times\t\t\t\n", one.Name, one.Times)
 	}
 	_ = t.Flush() // goes to a terminal
 }

@@ -221,27 +221,3 @@ func awaitText(ctx context.Context, url, text string) error {
 		}
 	}
 }
-
-// dockerChanged measures what perch watch stands beside: the same change, by docker compose, where a Docker engine is there.
-func (b *bench) dockerChanged(ctx context.Context, r *report) (err error) {
-	docker := program{path: "docker", dir: b.app.dir, env: os.Environ()}
-	if _, err := docker.run(ctx, "info"); err != nil {
-		fmt.Fprintln(b.log, "bench: no Docker engine here, so nothing to stand beside")
-		return nil
-	}
-	if err := b.down(ctx); err != nil { // both publish the same port
-		return err
-	}
-	defer func() {
-		_, derr := docker.run(context.WithoutCancel(ctx), "compose", "down", "--volumes")
-		err = errors.Join(err, derr)
-	}()
-	up := []string{"compose", "up", "--detach", "--build", "--scale", "web=1"} // one container can have the port
-	if _, err := docker.run(ctx, up...); err != nil {
-		return err
-	}
-	return b.eachChange(ctx, r, "docker compose up -d --build, one changed line of Go: page answers", func() error {
-		_, err := docker.run(ctx, up...)
-		return err
-	}, nil)
-}
