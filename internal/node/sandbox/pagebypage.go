@@ -52,5 +52,10 @@ func (p *pageByPage) add(start, length uintptr) error {
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, p.fd, requestRegister, uintptr(unsafe.Pointer(&r))); errno != 0 {
 		return fmt.Errorf("pages one at a time: %#x: %w", start, errno)
 	}
+	// What the page cache has as one piece of 2 MiB would still be mapped as such.
+	_, _, errno := unix.Syscall(unix.SYS_MADVISE, start, length, unix.MADV_NOHUGEPAGE)
+	if errno != 0 && errno != unix.EINVAL { // EINVAL: a kernel without huge pages
+		return fmt.Errorf("pages one at a time: %#x: madvise: %w", start, errno)
+	}
 	return nil
 }

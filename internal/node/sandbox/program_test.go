@@ -47,7 +47,7 @@ func TestPageByPage(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	const size = 1 << 20
+	const size = 8 << 20 // so that the page cache may have it in pieces of 2 MiB
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), size), 0o600); err != nil {
 		t.Fatal(err)
