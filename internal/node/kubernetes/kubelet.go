@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/cmd/kubelet/app"
 	"k8s.io/kubernetes/cmd/kubelet/app/options"
 	pkgkubelet "k8s.io/kubernetes/pkg/kubelet"
@@ -109,6 +110,11 @@ func (k *kubelet) Init(ctx context.Context) error {
 		return err
 	}
 	k.deps.DynamicPluginProber = held{k.deps.DynamicPluginProber, k.controllers, k.gate.closed}
+	k.deps.Options = append(k.deps.Options, func(made *pkgkubelet.Kubelet) {
+		if err := probesAtOnce(made); err != nil { // pods are ready later then: nothing to end for
+			klog.FromContext(ctx).Error(err, "probes wait after the kubelet's start")
+		}
+	})
 	return k.clients()
 }
 
