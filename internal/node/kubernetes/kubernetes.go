@@ -162,8 +162,10 @@ func (c Config) steps(ctx context.Context, logs *logs) ([]component.Step, net.Li
 		{Component: &scheduler{files: files, share: policies.Watch}, Needs: []string{"kube-apiserver"}},
 		{Component: resolver, Needs: []string{"kube-apiserver"}},
 		{Component: volumes, Needs: []string{"kube-apiserver"}},
+		// The whole does not wait for it. But the API server, on a node that was started before, knows of it: it calls itself
+		// ready when each API that it knows of has answered, or has not for 5 s.
+		{Component: measures, Needs: []string{"kube-apiserver"}},
 		{Component: &node{config: c, files: files}, Needs: []string{"kubelet", "kube-controller-manager", "kube-proxy", "network-policies", "kube-scheduler", "default-roles", "dns", "volumes"}},
-		{Component: measures, Needs: []string{wholeName}},
 		{Component: &clock.Watcher{Kubeconfig: files.Kubeconfig(pki.Admin), Set: set}, Needs: []string{wholeName}},
 	}), listener, nil
 }
