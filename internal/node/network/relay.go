@@ -165,6 +165,7 @@ func ask(ctx context.Context, protocol, server string, question []byte) ([]byte,
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // a node that ends does not wait for a silent server
 	_ = conn.SetDeadline(time.Now().Add(dnsTimeout))
 	if protocol == "tcp" {
 		if err := writeMessage(conn, question); err != nil {
