@@ -224,14 +224,30 @@ func processes() []hostProcess {
 
 // born is field 22 of /proc/PID/stat, "" when there is no such process or it is a zombie.
 func born(pid string) string {
-	data, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
-	if err != nil {
-		return ""
-	}
-	_, rest, _ := strings.Cut(string(data), ") ")
-	f := strings.Fields(rest)
-	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
+	f := stat(pid)
+	if f == nil || f[0] == "Z" || f[0] == "X" {
 		return ""
 	}
 	return f[19]
+}
+
+// parent is the number of the process's parent, "" when there is no such process.
+func (p hostProcess) parent() string {
+	if f := stat(p.pid); f != nil {
+		return f[1]
+	}
+	return ""
+}
+
+// stat are the fields of /proc/PID/stat from the third on, the state; nil when there is no such process.
+func stat(pid string) []string {
+	data, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if err != nil {
+		return nil
+	}
+	_, rest, _ := strings.Cut(string(data), ") ")
+	if f := strings.Fields(rest); len(f) >= 20 {
+		return f
+	}
+	return nil
 }

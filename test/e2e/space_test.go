@@ -108,8 +108,13 @@ func (s *space) shell(t *testing.T, script string) string {
 
 // fetch asks a URL from inside the space.
 func (s *space) fetch(ctx context.Context, url string) (string, error) {
+	return fetchFrom(ctx, s.Namespace, url)
+}
+
+// fetchFrom asks a URL from inside a network namespace.
+func fetchFrom(ctx context.Context, from network.Namespace, url string) (string, error) {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		return s.Dial(ctx, network, address)
+		return from.Dial(ctx, network, address)
 	}}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -112,6 +112,12 @@ func (f failure) String() string { return f.at.Format("15:04:05.000 ") + f.err.E
 
 func startStream(t *testing.T, url string) *stream {
 	t.Helper()
+	return startStreamBy(t, func(ctx context.Context) (string, error) { return fetch(ctx, url) })
+}
+
+// startStreamBy is startStream for a page that is fetched in another way.
+func startStreamBy(t *testing.T, fetch func(ctx context.Context) (string, error)) *stream {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &stream{taglines: map[string]int{}}
 	var running sync.WaitGroup
@@ -123,7 +129,7 @@ func startStream(t *testing.T, url string) *stream {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				running.Go(func() { s.ask(url) })
+				running.Go(func() { s.ask(fetch) })
 			}
 		}
 	})
@@ -136,9 +142,9 @@ func startStream(t *testing.T, url string) *stream {
 }
 
 // ask has a context of its own: a request that is under way when the stream stops must still be answered.
-func (s *stream) ask(url string) {
+func (s *stream) ask(fetch func(ctx context.Context) (string, error)) {
 	at := time.Now()
-	body, err := fetch(context.Background(), url)
+	body, err := fetch(context.Background())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests++
