@@ -2,7 +2,9 @@ package network
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -90,5 +92,28 @@ func TestNameOf(t *testing.T) {
 		if got := nameOf(test.message); got != test.want {
 			t.Errorf("%v: %s", test.message, got)
 		}
+	}
+}
+
+// TestAskEndsWithItsContext asks a server that says nothing.
+func TestAskEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := make(chan error, 1)
+	go func() {
+		_, err := ask(ctx, "udp", silent.LocalAddr().String(), []byte("question"))
+		asked <- err
+	}()
+	if _, _, err := silent.ReadFrom(make([]byte, dnsMaxSize)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-asked; err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it has waited for the answer: %v", err)
 	}
 }
