@@ -122,6 +122,11 @@ func (a *app) clusterStatus(ctx context.Context, cluster node.Cluster) error {
 		for _, p := range status.Published {
 			a.say("port %d/%s: service %s of namespace %s%s", p.Port, strings.ToLower(p.Protocol), p.Service, p.Namespace, prefixed(": ", p.Error))
 		}
+		for _, c := range status.Components {
+			if why, _, _ := strings.Cut(c.Error, "\n"); why != "" {
+				a.say("%s is %s: %s", c.Name, c.State, why)
+			}
+		}
 		a.say("")
 	}
 	format := a.globals.output

@@ -1,11 +1,17 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // TestMachineRefused starts a cluster where none can run. All that is missing must be said before anything is changed.
@@ -137,6 +143,53 @@ func TestDiskFull(t *testing.T) {
 		p.up(t)
 		n.ready(t, "well", "web", 1)
 	})
+	t.Run("the store itself finds no space, and goes on when there is some", func(t *testing.T) { testStoreFull(t, n, filler) })
+}
+
+// testStoreFull fills the disk to its last byte, and the store with objects until it takes no more: etcd ends then. What it has
+// taken must be there when there is space again.
+func testStoreFull(t *testing.T, n *node, filler string) {
+	fill(t, filler, 0)
+	write := func(ctx context.Context, i int) error {
+		c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("big-%d", i)}, Data: map[string]string{"big": strings.Repeat("x", 900<<10)}}
+		_, err := n.api.CoreV1().ConfigMaps("default").Create(ctx, c, metav1.CreateOptions{})
+		return err
+	}
+	const enough = 300 // of nearly a megabyte: more than the store can have had in hand
+	var refused error
+	taken := 0
+	for ; taken < enough && refused == nil; taken++ {
+		refused = write(t.Context(), taken)
+	}
+	if refused == nil {
+		t.Fatalf("the store has taken %d MB on a disk that is full", taken)
+	}
+	taken--
+	t.Logf("after %d objects: %v", taken, refused)
+	eventually(t, 60*time.Second, "the status tells of the disk", func(ctx context.Context) error {
+		return hasText(n.exec(ctx, command{args: []string{"cluster", "status"}}).all(), "the disk of ", " is full")
+	})
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 90*time.Second, "the store takes objects again", func(ctx context.Context) error { return write(ctx, enough) })
+	eventually(t, 90*time.Second, "the node takes pods again", func(ctx context.Context) error {
+		list, err := n.api.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, c := range list.Items[0].Status.Conditions {
+			if c.Type == corev1.NodeDiskPressure && c.Status != corev1.ConditionFalse {
+				return fmt.Errorf("%s: %s", c.Reason, c.Message)
+			}
+		}
+		return n.nodeReady(ctx)
+	})
+	for i := range taken {
+		if _, err := n.api.CoreV1().ConfigMaps("default").Get(t.Context(), fmt.Sprintf("big-%d", i), metav1.GetOptions{}); err != nil {
+			t.Errorf("an object that was taken: %v", err)
+		}
+	}
 }
 
 // fill writes a file that leaves only so many bytes free.

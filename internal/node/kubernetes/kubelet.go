@@ -87,6 +87,8 @@ func (k *kubelet) options() (*options.KubeletServer, error) {
 	limits := c.disk()
 	kc.ImageGCHighThresholdPercent, kc.ImageGCLowThresholdPercent = limits.imagesHigh, limits.imagesLow
 	kc.EvictionHard = limits.eviction()
+	// Upstream nothing is scheduled for five minutes after a disk was full, lest pods move to and fro between machines.
+	kc.EvictionPressureTransitionPeriod = metav1.Duration{Duration: 30 * time.Second}
 	// Of each container's output: the present file and two older ones.
 	kc.ContainerLogMaxSize, kc.ContainerLogMaxFiles = "10Mi", 3
 	return &options.KubeletServer{KubeletFlags: *flags, KubeletConfiguration: *kc}, nil

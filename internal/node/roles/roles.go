@@ -111,7 +111,10 @@ func first(ctx context.Context) error {
 	reaping, stopReaping := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopReaping()
 	go reaper.Run(reaping)
-	keeper := sandbox.Keeper{Reaper: reaper, Report: sandbox.EventWriter(events)}
+	keeper := sandbox.Keeper{
+		Reaper: reaper, Report: sandbox.EventWriter(events),
+		Excuse: func() error { return sandbox.DiskFull(spec.Layout.Dir) },
+	}
 	return sandbox.KeepAll(ctx, keeper, children, func(stopped string) {
 		if stopped != supervisor.Kubernetes {
 			return

@@ -27,11 +27,12 @@ const (
 // Keeper keeps children running and tells of their changes.
 type Keeper struct {
 	Reaper *Reaper
-	Report func(Event) // may be called by several goroutines
+	Report func(Event)  // may be called by several goroutines
+	Excuse func() error // optional: what a child that ended now may have ended of, other than itself; nil: nothing
 }
 
 // Keep runs the child again and again until ctx ends, then stops it and returns nil. It returns an error when the child
-// ended too often.
+// ended too often, without an excuse.
 func (k Keeper) Keep(ctx context.Context, c Child) error {
 	log := &lumberjack.Logger{Filename: c.Log, MaxSize: logSize, MaxBackups: 1}
 	defer func() { _ = log.Close() }()
@@ -54,6 +55,9 @@ func (k Keeper) Keep(ctx context.Context, c Child) error {
 			backoff, ends = firstBackoff, 0
 		}
 		why := strings.Join(append([]string{exitText(err)}, tail...), "\n")
+		if excuse := k.excuse(); excuse != nil {
+			why, ends = excuse.Error()+"\n"+why, 0
+		}
 		if ends++; ends >= maxRestarts {
 			k.event(c.Name, Failed, 0, why)
 			return fmt.Errorf("%s ended %d times in a row: %s", c.Name, ends, why)
@@ -64,6 +68,13 @@ func (k Keeper) Keep(ctx context.Context, c Child) error {
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+func (k Keeper) excuse() error {
+	if k.Excuse == nil {
+		return nil
+	}
+	return k.Excuse()
 }
 
 func exitText(err error) string {

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -76,7 +77,7 @@ func TestKeep(t *testing.T) {
 	}
 	t.Run("a child that dies is started again", func(t *testing.T) {
 		r := newRecorded()
-		stop := startKeeping(t, Keeper{reaper, r.report}, sh("echo last words >&2; exit 3"))
+		stop := startKeeping(t, Keeper{Reaper: reaper, Report: r.report}, sh("echo last words >&2; exit 3"))
 		e := r.await(t, Exited, 1)
 		if !strings.Contains(e.Error, "exit code 3") || !strings.Contains(e.Error, "last words") {
 			t.Errorf("error %q does not tell the exit code and the last line", e.Error)
@@ -86,17 +87,29 @@ func TestKeep(t *testing.T) {
 	})
 	t.Run("a child that always dies is given up", func(t *testing.T) {
 		r := newRecorded()
-		err := Keeper{reaper, r.report}.Keep(t.Context(), sh("kill -9 $$"))
+		err := Keeper{Reaper: reaper, Report: r.report}.Keep(t.Context(), sh("kill -9 $$"))
 		if err == nil || !strings.Contains(err.Error(), "signal 9") {
 			t.Errorf("got %v, want an error that names the signal", err)
 		}
 		r.await(t, Failed, 1)
 	})
+	t.Run("a child that always dies is not given up when there is an excuse", func(t *testing.T) {
+		r := newRecorded()
+		excuse := errors.New("the disk is full")
+		k := Keeper{Reaper: reaper, Report: r.report, Excuse: func() error { return excuse }}
+		stop := startKeeping(t, k, sh("exit 3"))
+		if e := r.await(t, Exited, maxRestarts+1); !strings.Contains(e.Error, "the disk is full") || !strings.Contains(e.Error, "exit code 3") {
+			t.Errorf("error %q tells neither the excuse nor the exit code", e.Error)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("a program that is not there is given up", func(t *testing.T) {
 		r := newRecorded()
 		c := sh("")
 		c.Args = []string{"/no/such/program"}
-		if err := (Keeper{reaper, r.report}).Keep(t.Context(), c); err == nil || !strings.Contains(err.Error(), "/no/such/program") {
+		if err := (Keeper{Reaper: reaper, Report: r.report}).Keep(t.Context(), c); err == nil || !strings.Contains(err.Error(), "/no/such/program") {
 			t.Errorf("got %v, want an error that names the program", err)
 		}
 	})
@@ -108,7 +121,7 @@ func TestKeep(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Files = []*os.File{hold}
-		stop := startKeeping(t, Keeper{reaper, r.report}, c)
+		stop := startKeeping(t, Keeper{Reaper: reaper, Report: r.report}, c)
 		r.await(t, Running, 1)
 		awaitLog(t, c.Log, "up")
 		if err := stop(); err != nil {
@@ -121,7 +134,7 @@ func TestKeep(t *testing.T) {
 		r := newRecorded()
 		c := sh(`trap '' TERM; echo up; while :; do sleep 100; done`)
 		c.Grace = 50 * time.Millisecond
-		stop := startKeeping(t, Keeper{reaper, r.report}, c)
+		stop := startKeeping(t, Keeper{Reaper: reaper, Report: r.report}, c)
 		awaitLog(t, c.Log, "up")
 		if err := stop(); err != nil {
 			t.Error(err)
@@ -140,7 +153,7 @@ func TestKeep(t *testing.T) {
 		}
 		c := sh("exit 0")
 		c.OnDemand = file
-		stop := startKeeping(t, Keeper{reaper, r.report}, c)
+		stop := startKeeping(t, Keeper{Reaper: reaper, Report: r.report}, c)
 		conn, err := net.Dial("unix", socket)
 		if err != nil {
 			t.Fatal(err)
@@ -165,7 +178,7 @@ func TestKeep(t *testing.T) {
 		ended := make(chan error, 1)
 		var stopped []string
 		go func() {
-			ended <- KeepAll(ctx, Keeper{reaper, r.report}, children, func(name string) { stopped = append(stopped, name) })
+			ended <- KeepAll(ctx, Keeper{Reaper: reaper, Report: r.report}, children, func(name string) { stopped = append(stopped, name) })
 		}()
 		r.await(t, Running, 3)
 		cancel()
