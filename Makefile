@@ -46,6 +46,10 @@ check: assets ## what must pass before a change goes in, without root: all of te
 e2e: build tools ## end-to-end tests on the real node (root); RUN=Name for one scenario
 	@tools/e2e.sh
 
+.PHONY: cycles
+cycles: build ## start and stop a cluster N=1000 times and look for what piles up (root)
+	@tools/cycles.sh
+
 .PHONY: vmtest
 vmtest: build ## the node on a Debian with systemd, in virtual machines; a power cut (root); RUN=Name for one machine
 	@tools/vmtest.sh

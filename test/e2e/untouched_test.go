@@ -156,22 +156,29 @@ volumes: {data: {}}
 		if left := u.groups(); len(left) > 0 {
 			t.Errorf("control groups: %v", left)
 		}
-		now := s.surroundings(t, u)
-		if diff := cmp.Diff(before.links, now.links); diff != "" {
-			t.Errorf("interfaces: %s", diff)
-		}
-		if diff := cmp.Diff(before.tables, now.tables); diff != "" {
-			t.Errorf("tables: %s", diff)
-		}
-		for what, more := range map[string][]string{
-			"mounts": added(before.mounts, now.mounts, u.cluster), "files": added(before.files, now.files, u.cluster),
-			"settings of the kernel": changed(before.sysctls, now.sysctls),
-		} {
-			if len(more) > 0 {
-				t.Errorf("%s: %v", what, more)
-			}
+		for _, more := range s.surroundings(t, u).since(before, u.cluster) {
+			t.Error(more)
 		}
 	})
+}
+
+// since is what there is more than before, or is another, but for what belongs to another node.
+func (a surroundings) since(before surroundings, cluster string) []string {
+	var all []string
+	for _, kind := range []struct {
+		name string
+		more []string
+	}{
+		{"interface", added(before.links, a.links, cluster)}, {"no more the interface", added(a.links, before.links, cluster)},
+		{"table", added(before.tables, a.tables, cluster)}, {"no more the table", added(a.tables, before.tables, cluster)},
+		{"mount", added(before.mounts, a.mounts, cluster)}, {"file", added(before.files, a.files, cluster)},
+		{"setting of the kernel", changed(before.sysctls, a.sysctls)},
+	} {
+		for _, one := range kind.more {
+			all = append(all, kind.name+" "+one)
+		}
+	}
+	return all
 }
 
 // testTunables wants the settings that a kubelet would change to be files of the sandbox.
