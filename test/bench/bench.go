@@ -46,6 +46,7 @@ func (b *bench) all(ctx context.Context) *report {
 		{"time to k8s", b.timeToK8s},
 		{"idle node", b.idleNode},
 		{"replicas", b.replicas},
+		{"kills", b.kills},
 		{"images", b.prepare},
 		{"up with no cluster", b.upFromNothing},
 		{"up on a running node", b.upOnNode},

@@ -50,9 +50,20 @@ func (p program) with(args ...string) program {
 	return p
 }
 
+// variable is the value of an environment variable that it runs with: of two of one name, the last.
+func (p program) variable(name string) string {
+	for _, entry := range slices.Backward(p.env) {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
 // status is what `perch cluster status -o json` says, as far as it is used here.
 type status struct {
 	Running    bool      `json:"running"`
+	State      string    `json:"state"` // of the whole
 	Started    time.Time `json:"started"`
 	Components []struct {
 		Name  string    `json:"name"`
