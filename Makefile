@@ -16,7 +16,7 @@ endif
 .PHONY: help
 help: ## list the targets
 	@echo 'make TARGET, of which two are enough to begin with: demo, test'
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: build ## run the example app: cluster, images, database, migrations, three replicas, URL (root)
@@ -53,6 +53,10 @@ cycles: build ## start and stop a cluster N=1000 times and look for what piles u
 .PHONY: vmtest
 vmtest: build ## the node on a Debian with systemd, in virtual machines; a power cut (root); RUN=Name for one machine
 	@tools/vmtest.sh
+
+.PHONY: conformance
+conformance: build ## Kubernetes' own conformance tests on the node (root); QUICK=1 for CI's part, RUN=regexp for some
+	@tools/conformance.sh
 
 .PHONY: bench
 bench: build ## measure start, up, update, memory and idle CPU (root); ROUNDS=5

@@ -11,6 +11,7 @@ if [[ $(id -u) != 0 ]]; then
 else
 	if tools/plain-tools.sh; then
 		tools/e2e.sh || status=1
+		QUICK=1 tools/conformance.sh || status=1
 	else
 		status=1
 	fi

@@ -35,7 +35,10 @@ func archive(t *testing.T, image string) string {
 func TestUnknownImage(t *testing.T) {
 	t.Parallel()
 	_, err := findRecipe("mysql:8")
-	if want := "no such image; there are busybox:1.36, golang:1.26, mariadb:10.11, nginx:1.22, postgres:15, python:3.11, redis:7"; err == nil || err.Error() != want {
+	if want := "no such image; there are busybox:1.36, golang:1.26, mariadb:10.11, nginx:1.22, postgres:15, python:3.11, redis:7, " +
+		"conformance.test/agnhost, conformance.test/busybox, conformance.test/etcd, conformance.test/glibc-dns-testing, conformance.test/kitten, " +
+		"conformance.test/nautilus, conformance.test/nginx, conformance.test/nonewprivs, conformance.test/nonroot, conformance.test/pause, " +
+		"conformance.test/sample-apiserver"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if err := run(t.Context(), nil, io.Discard); err == nil || !strings.HasPrefix(err.Error(), "which images?") {

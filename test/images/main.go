@@ -2,7 +2,7 @@
 // of "docker save", for "perch image load". What is in them comes from Debian's packages and from the Go of this machine.
 // It needs no root: the files of a package go from its archive straight into the layer.
 //
-//	go run ./test/images -o .cache/images postgres:15 golang:1.26 busybox:1.36
+//	go run ./test/images -o .cache/images postgres:15 golang:1.26 busybox:1.36 conformance.test/agnhost:2.66.1
 //
 // It must not be part of the product, and nothing it makes is meant for production.
 package main
@@ -101,7 +101,7 @@ func buildOne(ctx context.Context, debian *apt, dir, name string, out io.Writer)
 	if err != nil {
 		return err
 	}
-	in, err := recipe.inputs(ctx, name)
+	in, err := recipe.inputs(ctx, dir, name)
 	if err != nil {
 		return err
 	}

@@ -20,21 +20,22 @@ type recipe struct {
 	packages []string // of Debian, with all they depend on
 	without  []string // dependencies to leave out: they serve installation, or parts that are not carried
 	skip     func(name string) bool
-	inputs   func(ctx context.Context, image string) (inputs, error)
-	files    func(l *layer, in inputs) error // added before the packages, so that they win
+	inputs   func(ctx context.Context, dir, image string) (inputs, error) // dir keeps what is built for it
+	files    func(l *layer, in inputs) error                              // added before the packages, so that they win
 	finish   func(ctx context.Context, l *layer, debs []string) error
 	config   func(in inputs) v1.Config
 }
 
 // inputs are what a recipe takes from this machine.
 type inputs struct {
-	key   string // changes when any of them does
-	goDir string // GOROOT
-	goEnv []string
-	ca    []byte // certificate authorities this machine trusts
+	key    string // changes when any of them does
+	goDir  string // GOROOT
+	goEnv  []string
+	ca     []byte            // certificate authorities this machine trusts
+	copies map[string]string // files: path in the image to path here
 }
 
-func nothing(context.Context, string) (inputs, error) { return inputs{}, nil }
+func nothing(context.Context, string, string) (inputs, error) { return inputs{}, nil }
 
 // recipes by image name. The name's tag is what the Compose file or the Dockerfile asks for; busybox's is not Debian's.
 func recipes() map[string]recipe {
@@ -49,12 +50,22 @@ func recipes() map[string]recipe {
 	}
 }
 
-func recipeNames() []string { return sortedKeys(recipes()) }
+func recipeNames() []string {
+	names := sortedKeys(recipes())
+	for _, name := range sortedKeys(suiteRecipes()) {
+		names = append(names, suiteRegistry+name)
+	}
+	return names
+}
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func findRecipe(image string) (recipe, error) {
 	r, ok := recipes()[image]
+	if name, suite := strings.CutPrefix(image, suiteRegistry); suite {
+		name, _, _ = strings.Cut(name, ":")
+		r, ok = suiteRecipes()[name]
+	}
 	if !ok {
 		return recipe{}, fmt.Errorf("no such image; there are %s", strings.Join(recipeNames(), ", "))
 	}
@@ -210,7 +221,7 @@ func skipGo(name string) bool {
 }
 
 // goInputs finds a Go of the release that the image's tag names, and this machine's settings for where modules come from.
-func goInputs(ctx context.Context, image string) (inputs, error) {
+func goInputs(ctx context.Context, _, image string) (inputs, error) {
 	_, wanted, _ := strings.Cut(image, ":")
 	version, root, err := goOfRelease(ctx, wanted)
 	if err != nil {

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// What Kubernetes puts into a container's environment reaches the programs of a script, names like "data-1" too.
+func TestSuiteBusybox(t *testing.T) {
+	t.Parallel()
+	run := unpack(t, "conformance.test/busybox:1").start(t, container{env: []string{"data-1=value-1"}, args: []string{"sh", "-c", "env | grep data-1"}})
+	if code := run.wait(t); code != 0 || run.output.String() != "data-1=value-1\n" {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// The program is root for whoever starts it, unless the container forbids that.
+func TestSuiteNoNewPrivs(t *testing.T) {
+	t.Parallel()
+	root := unpack(t, "conformance.test/nonewprivs:1")
+	info, err := os.Stat(filepath.Join(root.dir, "usr/local/bin/nnp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode()&os.ModeSetuid == 0 || info.Mode().Perm() != 0o755 {
+		t.Errorf("mode %s", info.Mode())
+	}
+	run := root.start(t, container{user: 1000})
+	if code := run.wait(t); code != 0 || run.output.String() != "Effective uid: 0\n" {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// It has one program, which is nobody.
+func TestSuitePause(t *testing.T) {
+	t.Parallel()
+	root := unpack(t, "conformance.test/pause:1")
+	if _, err := os.Stat(filepath.Join(root.dir, "pause")); err != nil {
+		t.Error(err)
+	}
+	if root.config.User != "65535:65535" || len(root.config.Entrypoint) != 1 {
+		t.Errorf("%+v", root.config)
+	}
+}

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Runs Kubernetes' own conformance tests on bin/perch's node, in a cluster of its own called "conformance": docs/conformance.md.
+# QUICK=1 runs the part for CI, RUN=regexp tests by name, MISSING=1 those that have not passed yet; PROCS is how many at
+# once, LIMIT when to stop; RECORD=1 writes what came of them into the repository; KEEP=1 keeps the cluster.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+if [[ $(id -u) != 0 ]]; then
+	echo "conformance: the node needs root; run: sudo env \"PATH=\$PATH\" make conformance" >&2
+	exit 1
+fi
+export CGO_ENABLED=0
+go=${GO:-go}
+tools=$PWD/.cache/tools
+suite=test/conformance/suite # a module of its own
+registries=test/conformance/registries.yaml
+images=(agnhost busybox etcd glibc-dns-testing kitten nautilus nginx nonewprivs nonroot pause sample-apiserver)
+
+echo "conformance: building the suite (some 3 minutes the first time)" >&2
+flags=$(tools/ldflags.sh)
+mkdir -p "$tools"
+"$go" -C $suite test -c -buildvcs=false -ldflags "$flags" -o "$tools/e2e.test" k8s.io/kubernetes/test/e2e
+"$go" -C $suite build -buildvcs=false -o "$tools/ginkgo" github.com/onsi/ginkgo/v2/ginkgo
+"$go" build -buildvcs=false -o "$tools/conformance" ${QUICK:+-quick} ${RUN:+-run "$RUN"} ${MISSING:+-missing} ${RECORD:+-record} \
+	${PROCS:+-procs "$PROCS"} ${LIMIT:+-limit "$LIMIT"}
