@@ -160,21 +160,22 @@ func TestRecord(t *testing.T) {
 		t.Errorf("what was written is not what is read: %s", diff)
 	}
 	second := read.with(map[string]outcome{dns: {state: passed}}, all(), testList())
-	if diff := cmp.Diff(map[string]state{pods: passed, dns: passed}, second.states); diff != "" {
+	if diff := cmp.Diff(map[string]state{pods: passed, dns: passed, proxy: notRun}, second.states); diff != "" {
 		t.Errorf("a part that was run again: %s", diff)
 	}
 }
 
 func TestCounts(t *testing.T) {
 	t.Parallel()
-	groups, sum := counts(record{states: map[string]state{pods: passed, dns: failed, proxy: passed}}, testList())
+	const later = "[sig-node] later"
+	groups, sum := counts(record{states: map[string]state{pods: passed, dns: failed, proxy: passed, later: notRun}}, testList())
 	want := []*count{
-		{Name: "sig-apps", Tests: 1, LeftOut: 1}, {Name: "sig-network", Tests: 2, Passed: 1, Failed: 1}, {Name: "sig-node", Tests: 1, Passed: 1},
+		{Name: "sig-apps", Tests: 1, LeftOut: 1}, {Name: "sig-network", Tests: 2, Passed: 1, Failed: 1}, {Name: "sig-node", Tests: 2, Passed: 1, NotRun: 1},
 	}
 	if diff := cmp.Diff(want, groups); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(&count{Tests: 4, Passed: 2, Failed: 1, LeftOut: 1}, sum); diff != "" {
+	if diff := cmp.Diff(&count{Tests: 5, Passed: 2, Failed: 1, LeftOut: 1, NotRun: 1}, sum); diff != "" {
 		t.Error(diff)
 	}
 }

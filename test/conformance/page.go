@@ -15,8 +15,8 @@ var pageText string
 
 // count is a row of the page's table.
 type count struct {
-	Name                           string
-	Tests, Passed, Failed, LeftOut int
+	Name                                   string
+	Tests, Passed, Failed, LeftOut, NotRun int
 }
 
 func (c *count) add(s state, leftOut bool) {
@@ -26,6 +26,8 @@ func (c *count) add(s state, leftOut bool) {
 		c.LeftOut++
 	case s == passed:
 		c.Passed++
+	case s == notRun:
+		c.NotRun++
 	default:
 		c.Failed++
 	}
@@ -80,7 +82,8 @@ func counts(r record, l list) (groups []*count, all *count) {
 	return groups, all
 }
 
-// failing are the groups of the list, each with those of its tests that failed, and one of what failed for no known reason.
+// failing are the groups of the list, each with those of its tests that failed, and one of what failed for no known reason
+// or was not run yet.
 func failing(r record, l list) []group {
 	var groups []group
 	known := reasons(l.Failing)
@@ -90,7 +93,7 @@ func failing(r record, l list) []group {
 			groups = append(groups, g)
 		}
 	}
-	unknown := group{Reason: "Not looked into yet."}
+	unknown := group{Reason: "Not looked into yet, or not run yet:"}
 	for _, name := range sorted(r.states) {
 		if _, is := known[name]; !is && r.states[name] != passed {
 			unknown.Tests = append(unknown.Tests, fmt.Sprintf("%s (%s)", name, r.states[name]))

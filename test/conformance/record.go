@@ -18,6 +18,7 @@ const (
 	passed  state = "passed"
 	failed  state = "failed"
 	skipped state = "skipped" // by itself
+	notRun  state = "not-run" // not since it was added or mended
 )
 
 // record is what came of each test when it was last run. As a file it is text: lines "# kubernetes: v1.37.2" and the like,
@@ -80,7 +81,7 @@ func (r record) write(file string) error {
 	return os.WriteFile(file, []byte(text.String()), 0o644)
 }
 
-// with is the record after a run. It has only tests that there are and that are not left out.
+// with is the record after a run. It has all tests that there are and that are not left out.
 func (r record) with(outcomes map[string]outcome, all []string, l list) record {
 	fresh := record{states: map[string]state{}}
 	leftOut := reasons(l.LeftOut)
@@ -92,6 +93,8 @@ func (r record) with(outcomes map[string]outcome, all []string, l list) record {
 			fresh.states[name] = o.state
 		} else if old, known := r.states[name]; known {
 			fresh.states[name] = old
+		} else {
+			fresh.states[name] = notRun
 		}
 	}
 	return fresh

@@ -287,7 +287,8 @@ func busybox() recipe {
 	}
 }
 
-// busyboxLinks adds a link for each tool. The program itself knows which there are.
+// busyboxLinks adds a link for each tool, and one in /bin, where the official image has them all. The program itself knows
+// which there are.
 func busyboxLinks(ctx context.Context, l *layer, debs []string) error {
 	dir, err := os.MkdirTemp("", "busybox-")
 	if err != nil {
@@ -304,7 +305,8 @@ func busyboxLinks(ctx context.Context, l *layer, debs []string) error {
 		return err
 	}
 	for tool := range strings.Lines(list) {
-		if err := l.link(place(strings.TrimSpace(tool)), "/bin/busybox"); err != nil {
+		name := place(strings.TrimSpace(tool))
+		if err := errors.Join(l.link(name, "/bin/busybox"), l.link("usr/bin/"+path.Base(name), "/bin/busybox")); err != nil {
 			return err
 		}
 	}

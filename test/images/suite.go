@@ -127,7 +127,7 @@ func agnhostWith(files map[string]string, command string) recipe {
 		from.pages[target] = file
 	}
 	return recipe{
-		packages: []string{"bash", "bind9-dnsutils", "busybox-static", "curl", "iproute2", "netcat-openbsd", "socat"},
+		packages: []string{"bash", "bind9-dnsutils", "busybox-static", "curl", "iproute2", "libc-bin", "netcat-openbsd", "socat"},
 		without:  append(onlyToInstall(), "krb5-locales"),
 		skip:     skipDocs,
 		inputs:   suiteInputs(from),
@@ -141,6 +141,7 @@ func agnhostWith(files map[string]string, command string) recipe {
 				addCopies(l, in),
 				l.link("agnhost-2", "agnhost"), // for tests that run another program than the image's
 				l.link("usr/bin/nc", "nc.openbsd"),
+				l.link("usr/bin/sh", "bash"), // busybox's would run its own nc, whatever is on the PATH
 				l.folder("uploads", 0o755, 0),
 			)
 		},
@@ -155,12 +156,15 @@ func agnhostWith(files map[string]string, command string) recipe {
 	}
 }
 
-// suiteBusybox has another shell: the one of Debian's busybox does not hand on variables like "data-1", which Kubernetes
-// allows and tests look for.
+// suiteBusybox has two shells. The one of Debian's busybox does not hand on variables like "data-1", which Kubernetes
+// allows, to the programs that it starts: tests that look for them say "sh". One that looks for a message of busybox's says
+// "/bin/sh".
 func suiteBusybox() recipe {
 	r := busybox()
 	r.packages = append(r.packages, "bash")
-	r.files = func(l *layer, _ inputs) error { return errors.Join(basics(l, "", 0, ""), l.link("usr/bin/sh", "bash")) }
+	r.files = func(l *layer, _ inputs) error {
+		return errors.Join(basics(l, "", 0, ""), l.link("usr/local/bin/sh", "/bin/bash"))
+	}
 	return r
 }
 
