@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	_ "embed"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -82,21 +81,21 @@ func counts(r record, l list) (groups []*count, all *count) {
 	return groups, all
 }
 
-// failing are the groups of the list, each with those of its tests that failed, and one of what failed for no known reason
-// or was not run yet.
+// failing are the groups of the list, each with those of its tests that failed, and one of what failed for no known
+// reason.
 func failing(r record, l list) []group {
 	var groups []group
 	known := reasons(l.Failing)
 	for _, g := range l.Failing {
-		g.Tests = slices.DeleteFunc(slices.Clone(g.Tests), func(name string) bool { return r.states[name] == passed })
+		g.Tests = slices.DeleteFunc(slices.Clone(g.Tests), func(name string) bool { return !broken(r.states[name]) })
 		if len(g.Tests) > 0 {
 			groups = append(groups, g)
 		}
 	}
-	unknown := group{Reason: "Not looked into yet, or not run yet:"}
+	unknown := group{Reason: "Not looked into yet:"}
 	for _, name := range sorted(r.states) {
-		if _, is := known[name]; !is && r.states[name] != passed {
-			unknown.Tests = append(unknown.Tests, fmt.Sprintf("%s (%s)", name, r.states[name]))
+		if _, is := known[name]; !is && broken(r.states[name]) {
+			unknown.Tests = append(unknown.Tests, name)
 		}
 	}
 	if len(unknown.Tests) > 0 {
@@ -104,3 +103,6 @@ func failing(r record, l list) []group {
 	}
 	return groups
 }
+
+// broken: a test that was run and did not pass.
+func broken(s state) bool { return s == failed || s == skipped }
