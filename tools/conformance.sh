@@ -14,7 +14,8 @@ go=${GO:-go}
 tools=$PWD/.cache/tools
 suite=test/conformance/suite # a module of its own
 registries=test/conformance/registries.yaml
-images=(agnhost busybox etcd glibc-dns-testing kitten nautilus nginx nonewprivs nonroot pause sample-apiserver)
+images=(agnhost busybox etcd glibc-dns-testing nginx nonewprivs nonroot pause sample-apiserver)
+[[ ${QUICK:-} ]] || images+=(kitten nautilus) # pictures that the quick part does not ask for
 
 echo "conformance: building the suite (some 3 minutes the first time)" >&2
 flags=$(tools/ldflags.sh)

@@ -6,11 +6,12 @@ import (
 	"testing"
 )
 
-// What Kubernetes puts into a container's environment reaches the programs of a script, names like "data-1" too.
+// What Kubernetes puts into a container's environment reaches the programs of a script, names like "data-1" too. The path is
+// given since busybox's env, which starts programs here, would take its own shell.
 func TestSuiteBusybox(t *testing.T) {
 	t.Parallel()
 	const script = "env | grep data-1; ls /bin/sysctl; /bin/sh -c 'echo >/proc/file'"
-	run := unpack(t, "conformance.test/busybox:1").start(t, container{env: []string{"data-1=value-1"}, args: []string{"sh", "-c", script}})
+	run := unpack(t, "conformance.test/busybox:1").start(t, container{env: []string{"data-1=value-1"}, args: []string{"/usr/local/bin/sh", "-c", script}})
 	if code := run.wait(t); code == 0 || run.output.String() != "data-1=value-1\n/bin/sysctl\n/bin/sh: can't create /proc/file: nonexistent directory\n" {
 		t.Errorf("exit code %d", code)
 	}
