@@ -168,6 +168,9 @@ func (k *kubelet) clients() error {
 
 // Run runs the kubelet until ctx ends. The pods stay.
 func (k *kubelet) Run(ctx context.Context) error {
+	if err := dropMessages(k.config.kubeletDir()); err != nil {
+		klog.FromContext(ctx).Error(err, "last words of ended containers are kept") // a few empty files
+	}
 	if err := k.awaitRuntime(ctx); err != nil {
 		return fmt.Errorf("container runtime: %w", err)
 	}
