@@ -185,7 +185,7 @@ func TestNetwork(t *testing.T) {
 		"firewalld and Docker":        {judgeFirewall([]network.Firewall{firewalld, opened}, "perch-x", true), Warn, "(inet firewalld filter_FORWARD)", "firewall-cmd"},
 		"resolvers":                   {judgeResolvers([]string{"127.0.0.53:53"}, []error{nil}), OK, "127.0.0.53:53", ""},
 		"no resolver":                 {judgeResolvers(nil, nil), Warn, "no DNS server", "nameserver"},
-		"IPv6 to the outside":         {judgeIPv6(network.Plan{NodeIP: plan.NodeIP, IPv6: network.Second{pods6, pods6, pods6, pods6}}, network.IPv6{}), OK, "pods fd01::/64, Services fd01::/64; they reach the outside", ""},
+		"IPv6 to the outside":         {judgeIPv6(network.Plan{NodeIP: plan.NodeIP, IPv6: network.Second{PodCIDR: pods6, ServiceCIDR: pods6, NodeIP: pods6, HostIP: pods6}}, network.IPv6{}), OK, "pods fd01::/64, Services fd01::/64; they reach the outside", ""},
 		"IPv6 inside":                 {judgeIPv6(network.Plan{NodeIP: plan.NodeIP, IPv6: network.Second{PodCIDR: pods6, NodeIP: pods6}}, network.IPv6{}), OK, "net.ipv6.conf.all.forwarding", ""},
 		"a kernel without IPv6":       {judgeIPv6(network.Plan{NodeIP: plan.NodeIP, IPv6: network.Second{PodCIDR: pods6}}, network.IPv6{}), OK, "this kernel has not", ""},
 		"made without IPv6":           {judgeIPv6(plan, network.IPv6{On: true}), OK, "made without it", ""},
