@@ -22,5 +22,27 @@ flags=$(tools/ldflags.sh)
 mkdir -p "$tools"
 "$go" -C $suite test -c -buildvcs=false -ldflags "$flags" -o "$tools/e2e.test" k8s.io/kubernetes/test/e2e
 "$go" -C $suite build -buildvcs=false -o "$tools/ginkgo" github.com/onsi/ginkgo/v2/ginkgo
-"$go" build -buildvcs=false -o "$tools/conformance" ${QUICK:+-quick} ${RUN:+-run "$RUN"} ${MISSING:+-missing} ${RECORD:+-record} \
+"$go" build -buildvcs=false -o "$tools/conformance" ./test/conformance
+
+listed=$(KUBE_TEST_REPO_LIST=$registries "$tools/e2e.test" --list-images) # with the tags that this suite asks for
+names=$(IFS='|' && echo "${images[*]}")
+mapfile -t wanted < <(grep -E "^conformance\.test/($names):" <<<"$listed")
+"$go" run -buildvcs=false ./test/images -o .cache/images "${wanted[@]}"
+
+export PERCH_CLUSTER=conformance PERCH_STATE_DIR=${STATE:-/var/tmp/perch-conformance}
+mkdir -p "$PERCH_STATE_DIR"
+export KUBECONFIG=$PERCH_STATE_DIR/kubeconfig
+end() {
+	if [[ ${KEEP:-} ]]; then
+		echo "conformance: the cluster is kept: PERCH_STATE_DIR=$PERCH_STATE_DIR bin/perch cluster delete --cluster $PERCH_CLUSTER" >&2
+	else
+		bin/perch cluster delete --yes && rm -rf "$PERCH_STATE_DIR"
+	fi
+}
+trap end EXIT
+bin/perch cluster start
+for image in "${wanted[@]}"; do
+	bin/perch image load ".cache/images/${image//[:\/]/-}.tar"
+done
+"$tools/conformance" ${QUICK:+-quick} ${RUN:+-run "$RUN"} ${MISSING:+-missing} ${RECORD:+-record} \
 	${PROCS:+-procs "$PROCS"} ${LIMIT:+-limit "$LIMIT"}
