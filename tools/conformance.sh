@@ -44,5 +44,5 @@ bin/perch cluster start
 for image in "${wanted[@]}"; do
 	bin/perch image load ".cache/images/${image//[:\/]/-}.tar"
 done
-"$tools/conformance" ${QUICK:+-quick} ${RUN:+-run "$RUN"} ${MISSING:+-missing} ${RECORD:+-record} \
+"$tools/conformance" ${QUICK:+-quick -attempts 2} ${RUN:+-run "$RUN"} ${MISSING:+-missing} ${RECORD:+-record} \
 	${PROCS:+-procs "$PROCS"} ${LIMIT:+-limit "$LIMIT"}

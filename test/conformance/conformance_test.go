@@ -103,8 +103,10 @@ func spec(name, state, message string) map[string]any {
 
 func TestVerdict(t *testing.T) {
 	t.Parallel()
+	second := spec(pods, "passed", "")
+	second["NumAttempts"] = 2
 	report, err := json.Marshal([]map[string]any{{"SpecReports": []any{
-		spec(pods, "passed", ""), spec(dns, "skipped", ""), spec(proxy, "failed", "no answer"), spec("[sig-x] x should y", "passed", ""),
+		second, spec(dns, "skipped", ""), spec(proxy, "failed", "no answer"), spec("[sig-x] x should y", "passed", ""),
 	}}})
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +119,7 @@ func TestVerdict(t *testing.T) {
 	v := judge(chosen, outcomes, testList())
 	var out bytes.Buffer
 	v.print(&out)
-	want := "fails, as is known: " + proxy + "\nnot run, time was up: " + dns +
+	want := "fails, as is known: " + proxy + "\nnot run, time was up: " + dns + "\nflaky, passed at a later try only: " + pods +
 		"\nconformance: 1 passed, 0 failed, 1 failed as is known, 0 could not run, 1 were not run\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)

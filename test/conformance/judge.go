@@ -14,6 +14,7 @@ type verdict struct {
 	failed     []string // and should not have
 	knownFails []string
 	mended     []string // passed, though known to fail
+	flaky      []string // passed, and among those, but not at the first try
 	skipped    []string // the test itself found that it cannot run here, and is not left out
 	notRun     []string // time was up
 
@@ -37,6 +38,9 @@ func judge(chosen []string, outcomes map[string]outcome, l list) verdict {
 			v.failed = append(v.failed, name)
 		default:
 			v.passed = append(v.passed, name)
+			if o.flaky {
+				v.flaky = append(v.flaky, name)
+			}
 			if knownToFail {
 				v.mended = append(v.mended, name)
 			}
@@ -55,6 +59,7 @@ func (v verdict) print(out io.Writer) {
 		names []string
 	}{
 		{"fails, as is known", v.knownFails}, {"passes, though list.yaml says that it fails", v.mended}, {"not run, time was up", v.notRun},
+		{"flaky, passed at a later try only", v.flaky},
 	} {
 		for _, name := range part.names {
 			fmt.Fprintf(out, "%s: %s\n", part.what, name)

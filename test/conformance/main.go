@@ -45,6 +45,7 @@ func parse(args []string) (settings, error) {
 	flags.StringVar(&s.suite.dir, "o", ".cache/conformance", "`folder` for the suite's output and reports")
 	flags.StringVar(&s.suite.registries, "registries", "test/conformance/registries.yaml", "`file` with the registries of the suite's images")
 	flags.IntVar(&s.suite.procs, "procs", 4, "how `many` tests at once")
+	flags.IntVar(&s.suite.attempts, "attempts", 1, "how `many` tries a test has")
 	flags.DurationVar(&s.suite.limit, "limit", 2*time.Hour, "when to stop")
 	flags.StringVar(&s.list, "list", "test/conformance/list.yaml", "`file` with what is left out, known to fail, and quick")
 	flags.BoolVar(&s.choice.quick, "quick", false, "run the quick part")

@@ -23,6 +23,7 @@ type suite struct {
 	registries             string // file for KUBE_TEST_REPO_LIST
 	dir                    string // output of the last run
 	procs                  int
+	attempts               int // tries that a test has
 	limit                  time.Duration
 }
 
@@ -31,6 +32,7 @@ type outcome struct {
 	state   state
 	message string // of a failure
 	took    time.Duration
+	flaky   bool // it passed, but not at its first try
 }
 
 func (s suite) command(ctx context.Context, program string, args ...string) *exec.Cmd {
@@ -94,6 +96,7 @@ func (s suite) run(ctx context.Context, names []string, out io.Writer) (outcomes
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	command := s.command(ctx, s.ginkgo, "run", fmt.Sprint("--procs=", s.procs), fmt.Sprint("--timeout=", s.limit), "--grace-period=30s",
+		fmt.Sprint("--flake-attempts=", s.attempts),
 		"--no-color", "--silence-skips", "--json-report=report.json", "--output-dir="+s.dir, "--focus="+focus(names),
 		s.tests, "--", "--provider=skeleton", "--kubectl-path="+s.kubectl)
 	command.Stdout, command.Stderr = log, log
@@ -140,6 +143,7 @@ func outcomesIn(report []byte, names []string) (map[string]outcome, error) {
 			ContainerHierarchyTexts []string
 			LeafNodeText, State     string
 			RunTime                 time.Duration // in nanoseconds
+			NumAttempts             int
 			Failure                 struct{ Message string }
 		}
 	}
@@ -156,7 +160,7 @@ func outcomesIn(report []byte, names []string) (map[string]outcome, error) {
 			o := outcome{message: spec.Failure.Message, took: spec.RunTime}
 			switch spec.State {
 			case "passed":
-				o.state = passed
+				o.state, o.flaky = passed, spec.NumAttempts > 1
 			case "failed", "panicked":
 				o.state = failed
 			case "skipped":
