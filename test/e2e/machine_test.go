@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -192,20 +193,30 @@ func testStoreFull(t *testing.T, n *node, filler string) {
 	}
 }
 
-// fill writes a file that leaves only so many bytes free.
+// fill writes a file that leaves only so many bytes free, or a little more: others write meanwhile.
 func fill(t *testing.T, path string, leave int64) {
 	t.Helper()
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(filepath.Dir(path), &fs); err != nil {
-		t.Fatal(err)
-	}
-	free := int64(fs.Bavail)*fs.Bsize - leave //nolint:gosec // a disk's blocks fit
 	file, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = file.Close() }()
-	if err := syscall.Fallocate(int(file.Fd()), 0, 0, free); err != nil {
-		t.Fatalf("fill %s with %d bytes: %v", path, free, err)
+	const more = 64 << 10 // of the next try
+	for last := leave + 16*more; ; leave += more {
+		var fs syscall.Statfs_t
+		if err := syscall.Fstatfs(int(file.Fd()), &fs); err != nil {
+			t.Fatal(err)
+		}
+		free := int64(fs.Bavail)*fs.Bsize - leave //nolint:gosec // a disk's blocks fit
+		err := syscall.Fallocate(int(file.Fd()), 0, 0, free)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, syscall.ENOSPC) || leave >= last {
+			t.Fatalf("fill %s with %d bytes: %v", path, free, err)
+		}
+		if err := file.Truncate(0); err != nil { // what there was room for
+			t.Fatal(err)
+		}
 	}
 }
