@@ -118,8 +118,8 @@ func TestProof(t *testing.T) {
 		write("three", "0", asksPage)
 		r, _ := up(t, 0)
 		for _, want := range []string{
-			`(?m)^web: [0-9]+ requests, 0 failed, p99 [0-9]+ ms$`,
-			`(?m)^up: .*; during the rollout [0-9,]+ requests, 0 failed, p99 [0-9]+ ms$`,
+			`(?m)^web: [0-9]+ requests, 0 failed, p99 [0-9,]+ ms$`,
+			`(?m)^up: .*; during the rollout [0-9,]+ requests, 0 failed, p99 [0-9,]+ ms$`,
 		} {
 			if !regexp.MustCompile(want).MatchString(r.stderr) {
 				t.Errorf("nothing matches %s: %s", want, r)

@@ -164,6 +164,14 @@ func (s *stream) noneFailed(t *testing.T) map[string]int {
 // noneFailedAfter is noneFailed for the requests from a moment on.
 func (s *stream) noneFailedAfter(t *testing.T, moment time.Time) map[string]int {
 	t.Helper()
+	eventually(t, 10*time.Second, "there are enough requests to prove anything", func(context.Context) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.requests < 10 {
+			return fmt.Errorf("there were %d", s.requests)
+		}
+		return nil
+	})
 	s.stop()
 	failures := slices.DeleteFunc(slices.Clone(s.failures), func(f failure) bool { return f.at.Before(moment) })
 	for i, f := range failures {
@@ -171,9 +179,6 @@ func (s *stream) noneFailedAfter(t *testing.T, moment time.Time) map[string]int 
 		if i == 9 {
 			break
 		}
-	}
-	if s.requests < 10 {
-		t.Errorf("there were %d requests: too few to prove anything", s.requests)
 	}
 	t.Logf("%d requests, %d failed", s.requests, len(s.failures))
 	return s.taglines
