@@ -120,8 +120,8 @@ func TestStartOrder(t *testing.T) {
 		"kube-scheduler: kube-apiserver",
 		"dns: kube-apiserver",
 		"volumes: kube-apiserver",
+		"metrics: kube-apiserver",
 		"kubernetes: kubelet kube-controller-manager kube-proxy network-policies kube-scheduler default-roles dns volumes",
-		"metrics: kubernetes",
 		"clock: kubernetes",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -32,9 +32,14 @@ func KeepFilesSmall() error {
 	return errors.Join(errs...)
 }
 
-// filesToRead are the mappings of this process that show a file and are never written.
+// filesToRead are the mappings of this process that show a file and are never written: those of its own program, and shared
+// ones. A library's may have been written, when it was loaded, before they were made readable only.
 func filesToRead() ([]*procfs.ProcMap, error) {
 	self, err := procfs.Self()
+	if err != nil {
+		return nil, err
+	}
+	program, err := self.Executable()
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +49,12 @@ func filesToRead() ([]*procfs.ProcMap, error) {
 	}
 	var list []*procfs.ProcMap
 	for _, m := range all {
-		if strings.HasPrefix(m.Pathname, "/") && !m.Perms.Write {
+		if strings.HasPrefix(m.Pathname, "/") && !m.Perms.Write && (m.Perms.Shared || undeleted(m.Pathname) == undeleted(program)) {
 			list = append(list, m)
 		}
 	}
 	return list, nil
 }
+
+// undeleted is the path of a file that may be gone: a program that was replaced by a newer one is still mapped.
+func undeleted(path string) string { return strings.TrimSuffix(path, " (deleted)") }
