@@ -184,6 +184,9 @@ func (b *bench) manyUnchanged(ctx context.Context, r *report) (err error) {
 
 // upChanged measures one changed line of Go to the new version's answer, and counts requests that failed meanwhile.
 func (b *bench) upChanged(ctx context.Context, r *report) error {
+	if _, err := b.perch.run(ctx, "up", "--detach"); err != nil { // the first round is none of a first install either
+		return err
+	}
 	began := strconv.FormatInt(time.Now().UnixNano(), 36) // a value that no earlier run has put into the build cache
 	for round := range b.rounds {
 		value := began + "-" + strconv.Itoa(round)
