@@ -71,11 +71,12 @@ func TestNginx(t *testing.T) {
 		if got := within(t, run, time.Minute, "curl", "-sf", "http://"+ownAddress+"/"); got != "hello from nginx" {
 			t.Errorf("got %q", got)
 		}
-		if !strings.Contains(run.output.String(), `"GET / HTTP/1.1" 200`) {
-			t.Errorf("the log has no request:\n%s", run.output)
-		}
 		if code := run.stop(t, syscall.SIGQUIT); code != 0 {
 			t.Errorf("exit code %d", code)
+		}
+		// It writes the line after it has answered.
+		if !strings.Contains(run.output.String(), `"GET / HTTP/1.1" 200`) {
+			t.Errorf("the log has no request:\n%s", run.output)
 		}
 	})
 	t.Run("template", func(t *testing.T) {
