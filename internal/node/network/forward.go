@@ -23,6 +23,11 @@ const (
 // ForwardTCP takes connections from l and joins each to one made by dial, until l is closed. It returns when every
 // connection has ended.
 func ForwardTCP(ctx context.Context, l net.Listener, dial DialFunc, address string) {
+	eachConn(ctx, l, func(conn net.Conn) { joinTCP(ctx, conn, dial, address) })
+}
+
+// eachConn serves every connection that l takes, each by itself, until l is closed or ctx ends. It returns when all are served.
+func eachConn(ctx context.Context, l net.Listener, serve func(net.Conn)) {
 	var open sync.WaitGroup
 	defer open.Wait()
 	for {
@@ -36,7 +41,7 @@ func ForwardTCP(ctx context.Context, l net.Listener, dial DialFunc, address stri
 			}
 			continue
 		}
-		open.Go(func() { joinTCP(ctx, conn, dial, address) })
+		open.Go(func() { serve(conn) })
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -71,26 +70,12 @@ func nameOf(question []byte) string {
 
 // relayTCP serves connections, of which each may ask for names of several domains.
 func relayTCP(ctx context.Context, l net.Listener, servers Servers) {
-	var open sync.WaitGroup
-	defer open.Wait()
-	for {
-		conn, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
-			return
-		}
-		if err != nil { // too many files: let some end
-			if !sleep(ctx, dialPause) {
-				return
-			}
-			continue
-		}
-		open.Go(func() {
-			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-			defer stop()
-			defer func() { _ = conn.Close() }()
-			answerTCP(ctx, conn, servers)
-		})
-	}
+	eachConn(ctx, l, func(conn net.Conn) {
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		defer stop()
+		defer func() { _ = conn.Close() }()
+		answerTCP(ctx, conn, servers)
+	})
 }
 
 // answerTCP answers one question after the other until the client has no more, or one is answered by nobody.
