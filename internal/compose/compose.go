@@ -20,6 +20,7 @@ type Options struct {
 	Profiles    []string          // --profile and COMPOSE_PROFILES
 	EnvFiles    []string          // --env-file; empty: .env beside the first file when it is there
 	Environment map[string]string // for interpolation, and for variables passed on by name
+	Target      string            // the one of x-perch.targets that is chosen; "": none
 
 	// Embedded says that the project is for Perch's own node, on this machine: what a bind mount names can be mounted as
 	// it is, and names with underscores and dots resolve. Elsewhere both are told of.
@@ -32,6 +33,8 @@ type Project struct {
 	Namespace string                      // the project name as a Kubernetes namespace: lower case, hyphens
 	Services  map[string]ServiceExtension // x-perch of each service that has one, by service name
 	Warnings  Problems                    // what is carried only in part, or ignored, in file order
+	Target    Target                      // the chosen one of Targets, whose replicas and files the project has already
+	Targets   map[string]Target           // of x-perch.targets, by name
 
 	JobExtensions    map[string]ServiceExtension // x-perch of each job that has one: Secrets and Downward only
 	VolumeExtensions map[string]VolumeExtension  // x-perch of each volume that has one

@@ -75,7 +75,7 @@ func (r *reading) strict(value any, path []string, t reflect.Type) {
 		if _, ok := value.(bool); !ok {
 			wrong("true or false")
 		}
-	case reflect.Int32:
+	case reflect.Int, reflect.Int32:
 		if _, ok := value.(int); !ok {
 			wrong("an integer")
 		}
@@ -114,9 +114,11 @@ func (r *reading) extensions() {
 	p.JobExtensions = map[string]ServiceExtension{}
 	p.VolumeExtensions = map[string]VolumeExtension{}
 	var top struct {
-		Secrets []string `yaml:"secrets"`
+		Secrets []string       `yaml:"secrets"`
+		Targets map[string]any `yaml:"targets"` // see targets
 	}
 	r.decodeExtension(p.Extensions, nil, &top)
+	r.chooseTarget()
 	for _, name := range sortedNames(p.Project.Services) {
 		path := []string{"services", name}
 		var x ServiceExtension

@@ -21,6 +21,7 @@ type reading struct {
 	dir         string            // the project's folder
 	name        string            // of the project
 	files       sources
+	targets     map[string]Target // of x-perch.targets
 	shape       *shape
 	attributes  []attribute // of all files, in file order
 	model       map[string]any
@@ -92,6 +93,10 @@ func (r *reading) read() error {
 	r.interpolate = interpolator{r.env, partial}
 	for _, s := range r.files {
 		s.vars = r.interpolate
+	}
+	r.targets = r.findTargets()
+	if err := r.overrides(); err != nil {
+		return err
 	}
 	r.shape, err = composeShape()
 	if err != nil {
