@@ -113,6 +113,8 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
+require github.com/google/renameio/v2 v2.0.2 // indirect
+
 require (
 	cel.dev/expr v0.25.2 // indirect
 	cyphar.com/go-pathrs v0.2.6 // indirect

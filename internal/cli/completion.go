@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
 )
 
@@ -61,7 +62,11 @@ func (a *app) completionOf(f *globalFlag) cobra.CompletionFunc {
 		return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return a.contexts(), cobra.ShellCompDirectiveNoFileComp
 		}
-	case slices.Contains([]string{"project-name", "cluster", "namespace"}, f.name):
+	case f.name == "target":
+		return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return compose.Targets(a.composeOptions()), cobra.ShellCompDirectiveNoFileComp
+		}
+	case slices.Contains([]string{"confirm", "project-name", "cluster", "namespace"}, f.name):
 		return cobra.NoFileCompletions
 	default:
 		return nil // files

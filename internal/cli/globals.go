@@ -20,6 +20,8 @@ type globals struct {
 	envFiles    []string
 	cluster     string
 	kubeconfig  string
+	target      string
+	confirm     string
 	context     string
 	namespace   string
 	output      ui.Format
@@ -80,6 +82,7 @@ func newGlobals() *globals {
 		listFlag("profile", "", "profile to enable, by `name`; repeatable", ",", &g.profiles),
 		listFlag("env-file", "", "`file` of variables for the Compose file; repeatable", ",", &g.envFiles),
 		stringFlag("cluster", "", "`name` of the embedded cluster", &g.cluster),
+		stringFlag("target", "", "one of x-perch.targets of the Compose file, by `name`", &g.target),
 		stringFlag("context", "", "kubeconfig context: a cluster that is there, by `name`", &g.context),
 		stringFlag("namespace", "n", "`namespace` instead of the project's", &g.namespace),
 		stringFlag("kubeconfig", "", "kubeconfig `file`", &g.kubeconfig),
@@ -89,6 +92,7 @@ func newGlobals() *globals {
 		boolFlag("dry-run", "", "print what would be done, and do nothing", &g.dryRun),
 		boolFlag("quiet", "q", "warnings and errors only", &g.quiet),
 		boolFlag("debug", "", "every line of builds, and what libraries log", &g.debug),
+		stringFlag("confirm", "", "`name` of the production target that may be changed", &g.confirm),
 		boolFlag("yes", "y", "answer yes to questions", &g.yes),
 		boolFlag("no-input", "", "never ask: fail instead", &g.noInput),
 	}

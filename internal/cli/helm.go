@@ -21,6 +21,9 @@ func newHelmCommand(a *app) *cobra.Command {
 	}, func(ctx context.Context, args []string) error {
 		a.freeSignals()
 		t := a.helmTarget(args)
+		if err := a.guardTool(ctx, helmUse(a.env, append(t.flags(), args...))); err != nil {
+			return err
+		}
 		return a.hintCluster(t, a.helm(ctx, append(t.flags(), args...)))
 	})
 	c.ValidArgsFunction = func(cmd *cobra.Command, args []string, to string) ([]string, cobra.ShellCompDirective) {

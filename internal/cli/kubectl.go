@@ -31,6 +31,9 @@ func newKubectlCommand(a *app) *cobra.Command {
 	}, func(ctx context.Context, args []string) error {
 		a.freeSignals()
 		t := a.toolTarget(args, "--context", "--kubeconfig", "--server", "-s", "--cluster")
+		if err := a.guardTool(ctx, kubectlUse(t, args)); err != nil {
+			return err
+		}
 		return a.hintCluster(t, a.kubectl(ctx, t, args))
 	})
 	c.ValidArgsFunction = func(cmd *cobra.Command, args []string, to string) ([]string, cobra.ShellCompDirective) {

@@ -20,6 +20,7 @@ func (a *app) composeOptions() compose.Options {
 		Profiles:    g.profiles,
 		EnvFiles:    g.envFiles,
 		Environment: a.env.variables(),
+		Target:      a.globals.target,
 		Embedded:    a.contextName() == a.cluster().Context(),
 	}
 }

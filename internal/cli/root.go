@@ -53,10 +53,12 @@ func (a *app) root() *cobra.Command {
 }
 
 func (a *app) addAppCommands(root *cobra.Command) {
-	add(root, groupApp,
-		newUpCommand(a), newPlanCommand(a), newHistoryCommand(a), newRollbackCommand(a), newWatchCommand(a), newPsCommand(a), newLogsCommand(a), newExecCommand(a), newPsqlCommand(a), newRunCommand(a),
-		newRestartCommand(a), newScaleCommand(a), newWhyCommand(a), newStatsCommand(a), newPortCommand(a), newOpenCommand(a), newWaitCommand(a),
-		newBuildCommand(a), newConfigCommand(a), newDownCommand(a), newLsCommand(a))
+	add(root, groupApp, slices.Concat(
+		changes(newUpCommand(a)), reads(newPlanCommand(a), newHistoryCommand(a)), changes(newRollbackCommand(a), newWatchCommand(a)),
+		reads(newPsCommand(a), newLogsCommand(a)), changes(newExecCommand(a), newPsqlCommand(a), newRunCommand(a), newRestartCommand(a), newScaleCommand(a)),
+		reads(newWhyCommand(a), newStatsCommand(a), newPortCommand(a), newOpenCommand(a), newWaitCommand(a)),
+		[]*cobra.Command{newBuildCommand(a), newConfigCommand(a)}, changes(newDownCommand(a)), reads(newLsCommand(a)),
+		[]*cobra.Command{newTargetCommand(a)})...)
 }
 
 func (a *app) addMachineCommands(root *cobra.Command) {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
+	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/ui"
 )
 
@@ -26,6 +27,9 @@ type app struct {
 	began   time.Time
 	started bool // a command's own code runs: an error is not one of usage by default any more
 	screen  screen
+
+	target   compose.Target // the one that --target names
+	targetOf string         // the project that has it
 }
 
 // Run runs the command line args, without the program's name, and answers the exit code. It prints what there is to
@@ -84,6 +88,12 @@ func (a *app) command(c *cobra.Command, run func(ctx context.Context, args []str
 		a.started = true
 		if !cmd.DisableFlagParsing && !a.globals.debug { // kubectl and helm have flags of their own for their logs
 			silenceLibraries()
+		}
+		if err := a.chooseTarget(); err != nil {
+			return err
+		}
+		if err := a.guard(cmd.Context(), cmd.Annotations[actsKey]); err != nil {
+			return err
 		}
 		return run(cmd.Context(), args)
 	}

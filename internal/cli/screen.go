@@ -113,25 +113,39 @@ func (a *app) confirm(ctx context.Context, what string) error {
 	if a.globals.yes {
 		return nil
 	}
-	if a.globals.noInput || !isTerminal(a.env.In) || !isTerminal(a.env.Err) {
+	if !a.canAsk() {
 		return fault.New(fault.Usage, "add --yes when that is what you want", "%s: not done without a yes", what)
 	}
+	answer, err := a.ask(ctx, what+". Go on? [y/N] ")
+	if err != nil {
+		return err
+	}
+	if answer = strings.ToLower(answer); answer != "y" && answer != "yes" {
+		return fault.New(fault.Other, "", "not confirmed: nothing was changed")
+	}
+	return nil
+}
+
+// canAsk tells whether somebody is there to answer a question.
+func (a *app) canAsk() bool {
+	return !a.globals.noInput && isTerminal(a.env.In) && isTerminal(a.env.Err)
+}
+
+// ask asks a question on the terminal and is its answer, without space around it.
+func (a *app) ask(ctx context.Context, question string) (string, error) {
 	a.endsWithInterrupt() // nothing has begun that would have to be stopped
-	_, _ = fmt.Fprintf(a.env.Err, "%s. Go on? [y/N] ", what)
+	_, _ = fmt.Fprint(a.env.Err, question)
 	answer := make(chan string, 1)
 	go func() { // it may outlive the question, until its Read ends: a terminal's Read cannot be cancelled
 		line, _ := bufio.NewReader(a.env.In).ReadString('\n')
-		answer <- strings.ToLower(strings.TrimSpace(line))
+		answer <- strings.TrimSpace(line)
 	}()
 	select {
 	case <-ctx.Done():
 		_, _ = fmt.Fprintln(a.env.Err)
-		return context.Cause(ctx)
+		return "", context.Cause(ctx)
 	case line := <-answer:
-		if line == "y" || line == "yes" {
-			a.setGentle(false)
-			return nil
-		}
-		return fault.New(fault.Other, "", "not confirmed: nothing was changed")
+		a.setGentle(false)
+		return line, nil
 	}
 }

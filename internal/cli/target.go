@@ -1,13 +1,16 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/image"
 	"github.com/perch-k8s/perch/internal/kube"
@@ -74,6 +77,33 @@ func (a *app) contexts() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// chooseTarget finds the target that --target names. What it says stands where no flag says otherwise; but it is the target
+// that says which cluster is meant.
+func (a *app) chooseTarget() error {
+	g := a.globals
+	if g.target == "" {
+		return nil
+	}
+	o := a.composeOptions()
+	if slices.Contains(g.files, "-") { // the file is read again
+		content, err := io.ReadAll(a.env.In)
+		if err != nil {
+			return err
+		}
+		o.Stdin, a.env.In = bytes.NewReader(content), bytes.NewReader(content)
+	}
+	target, project, err := compose.FindTarget(o, g.target)
+	if err != nil {
+		return err
+	}
+	if g.context != "" && g.context != target.Context {
+		return fault.New(fault.Usage, "leave one of the two out", "--context %s: the target %s is the context %q", g.context, target.Name, target.Context)
+	}
+	a.target, a.targetOf = target, project
+	g.context, g.namespace = target.Context, orElse(g.namespace, target.Namespace)
+	return nil
 }
 
 // contextName is the kubeconfig context of the app's cluster: --context, else that of the embedded cluster.

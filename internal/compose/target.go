@@ -45,22 +45,22 @@ type Target struct {
 	Replicas     map[string]int `yaml:"replicas"`      // by service, instead of the file's
 }
 
-// FindTarget reads as much of the Compose files as tells where the target of that name is, without checking the rest. A
-// target that the files do not have, or one that is wrong, is an error.
-func FindTarget(o Options, name string) (Target, error) {
+// FindTarget reads as much of the Compose files as tells where the target of that name is, and what the project is called,
+// without checking the rest. A target that the files do not have, or one that is wrong, is an error.
+func FindTarget(o Options, name string) (t Target, project string, err error) {
 	o.Target = ""
 	r := &reading{options: o}
 	if err := r.read(); err != nil {
-		return Target{}, err
+		return Target{}, "", err
 	}
 	if len(r.problems) > 0 {
-		return Target{}, r.problems.sorted()
+		return Target{}, "", r.problems.sorted()
 	}
-	target, ok := r.targets[name]
+	t, ok := r.targets[name]
 	if !ok {
-		return Target{}, Unknown("target", name, sortedNames(r.targets))
+		return Target{}, "", Unknown("target", name, sortedNames(r.targets))
 	}
-	return target, nil
+	return t, r.name, nil
 }
 
 // Targets are the names of the project's targets, sorted; none when the files cannot be read.

@@ -37,12 +37,13 @@ func TestTarget(t *testing.T) {
 		Name: "prod", Context: "prod-eu", Namespace: "shop", Registry: "registry.example.com:5000/acme/shop", Domain: "shop.example.com",
 		Production: true, Overrides: []string{"prod/compose.prod.yaml"}, Replicas: map[string]int{"web": 3},
 	}
-	got, err := compose.FindTarget(o, "prod")
+	o.ProjectName = "shop"
+	got, project, err := compose.FindTarget(o, "prod")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	if diff := cmp.Diff(want, got); diff != "" || project != "shop" {
+		t.Errorf("of project %q: %s", project, diff)
 	}
 	if diff := cmp.Diff([]string{"prod", "stage"}, compose.Targets(o)); diff != "" {
 		t.Error(diff)
@@ -67,7 +68,7 @@ func TestNoSuchTarget(t *testing.T) {
 	t.Parallel()
 	o := compose.Options{WorkingDir: targetsProject(t), Environment: map[string]string{"WHERE": "prod-eu"}}
 	const want = `no target "prd" in the Compose file`
-	if _, err := compose.FindTarget(o, "prd"); err == nil || err.Error() != want {
+	if _, _, err := compose.FindTarget(o, "prd"); err == nil || err.Error() != want {
 		t.Errorf("error %v, want %q", err, want)
 	}
 	o.Target = "prd"
