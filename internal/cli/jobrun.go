@@ -64,9 +64,6 @@ func newRunCommand(a *app) *cobra.Command {
 
 // run runs a job, or else a service, of that name.
 func (a *app) run(ctx context.Context, f runFlags, args []string) error {
-	if err := a.onlyEmbedded(); err != nil {
-		return err
-	}
 	name, rest := args[0], args[1:]
 	if len(rest) > 0 && rest[0] == "--" {
 		rest = rest[1:]

@@ -133,11 +133,10 @@ func (a *app) upOptions(services []string) up.Options {
 	}
 }
 
-// onlyEmbedded refuses other clusters, for commands that put images into the embedded one's store.
+// onlyEmbedded refuses other clusters, for commands that put what changes into running containers of this machine.
 func (a *app) onlyEmbedded() error {
 	if name := a.contextName(); name != a.cluster().Context() {
-		return fault.New(fault.Usage, "leave --context out; deploying to other clusters comes with a later version",
-			"context %q: this command works on the embedded cluster only", name)
+		return fault.New(fault.Usage, "leave --context and --target out", "context %q: this command works on the embedded cluster only", name)
 	}
 	return nil
 }

@@ -77,9 +77,6 @@ func newUpCommand(a *app) *cobra.Command {
 }
 
 func (a *app) up(ctx context.Context, f upFlags, services []string) error {
-	if err := a.onlyEmbedded(); err != nil {
-		return err
-	}
 	o := f.options(a, services)
 	if f.plan != "" {
 		p, err := readPlan(a.absolute(f.plan), o)

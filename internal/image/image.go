@@ -53,4 +53,12 @@ type Options struct {
 	DryRun      bool           // build and pull nothing: say what the images would be; Built is then what would be made
 	Shell       bool           // look for a shell in every image, not only where a volume needs it
 	Verbose     bool           // report every line that a build prints
+	Elsewhere   bool           // they are for a cluster that pulls by itself: what the project only names is not pulled here
+	Registry    Registry       // where built images go then; the zero value: nowhere
+}
+
+// Registry is where built images are pushed.
+type Registry struct {
+	Prefix    string   // HOST[:PORT]/PATH below which they get their names
+	Platforms []string // that they are built for, as linux/arm64; none: this machine's
 }

@@ -132,6 +132,11 @@ func (rs *resolver) make(ctx context.Context, t *task) ([]*Image, error) {
 
 // fetch is the image of a name, pulled when the policy and the store say so.
 func (rs *resolver) fetch(ctx context.Context, t *task) (*Image, error) {
+	if rs.options.Elsewhere {
+		i := &Image{Ref: t.names[0].name}
+		rs.ask(i)
+		return i, nil
+	}
 	here, err := rs.store.lookup(ctx, t.names[0].name)
 	if err != nil {
 		return nil, err

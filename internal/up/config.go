@@ -73,13 +73,13 @@ func foresee(ctx context.Context, o Options, project *compose.Project) (map[stri
 	return image.Resolve(ctx, options, s, progress.Discard)
 }
 
-// planDry compares without changing anything. A cluster that does not run is taken for an empty one.
+// planDry compares without changing anything. An embedded cluster that does not run is taken for an empty one.
 func planDry(ctx context.Context, o Options, project *compose.Project, rendered render.Output, images map[string]image.Image) (release.Plan, error) {
-	status, err := o.Node.Status(ctx)
+	running, err := o.running(ctx)
 	if err != nil {
 		return release.Plan{}, err
 	}
-	if !status.Running {
+	if !running {
 		w, err := wanted(o, project, rendered, images)
 		if err != nil {
 			return release.Plan{}, err

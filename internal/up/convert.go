@@ -62,7 +62,9 @@ func namespaceOf(o Options, project *compose.Project) string {
 }
 
 func target(o Options, project *compose.Project) render.Target {
-	return render.Target{Namespace: namespaceOf(o, project), Embedded: o.Compose.Embedded, LoadBalancer: o.Compose.Embedded}
+	return render.Target{
+		Namespace: namespaceOf(o, project), Embedded: o.Compose.Embedded, LoadBalancer: o.Compose.Embedded, StorageClass: project.Target.StorageClass,
+	}
 }
 
 func store(o Options) image.Store {
@@ -73,7 +75,7 @@ func store(o Options) image.Store {
 func imageOptions(o Options, project *compose.Project, keys []string) image.Options {
 	return image.Options{
 		Project: project.Project, Services: keys, Pull: o.Pull, AlwaysBuild: o.Build, NoBuild: o.NoBuild,
-		Verbose: o.Verbose,
+		Verbose: o.Verbose, Elsewhere: !o.Compose.Embedded, Registry: image.Registry{Prefix: o.registry(project)},
 	}
 }
 

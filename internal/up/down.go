@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/perch-k8s/perch/internal/compose"
-	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/kube"
 	"github.com/perch-k8s/perch/internal/progress"
 	"github.com/perch-k8s/perch/internal/release"
@@ -30,7 +29,7 @@ func Down(ctx context.Context, o DownOptions, r progress.Reporter) error {
 	if o.Kube.Namespace != "" {
 		namespace = o.Kube.Namespace
 	}
-	if err := needRunning(ctx, o.Options); err != nil {
+	if err := o.needRunning(ctx); err != nil {
 		return err
 	}
 	client, err := kube.Load(o.Kube)
@@ -38,16 +37,4 @@ func Down(ctx context.Context, o DownOptions, r progress.Reporter) error {
 		return err
 	}
 	return release.Remove(ctx, client, project, namespace, release.RemoveOptions{Volumes: o.Volumes, Timeout: o.Timeout, LockWait: o.LockWait}, r)
-}
-
-// needRunning refuses commands that make no sense without the cluster.
-func needRunning(ctx context.Context, o Options) error {
-	status, err := o.Node.Status(ctx)
-	if err != nil {
-		return err
-	}
-	if !status.Running {
-		return fault.New(fault.Unreachable, "perch cluster start", "cluster %s does not run", o.Node.Name)
-	}
-	return nil
 }

@@ -69,8 +69,8 @@ func (o *Options) recall(ctx context.Context, client *kube.Client, p *compose.Pr
 
 // recallDry is recall for a plan: nothing is started, and a cluster that does not run has nothing to tell.
 func (o *Options) recallDry(ctx context.Context, p *compose.Project) (*compose.Project, error) {
-	status, err := o.Node.Status(ctx)
-	if err != nil || !status.Running {
+	running, err := o.running(ctx)
+	if err != nil || !running {
 		return p, err
 	}
 	client, err := kube.Load(o.Kube)

@@ -64,6 +64,9 @@ func RunOneOff(ctx context.Context, o OneOff, r progress.Reporter) (exit int, er
 func prepareOneOff(
 	ctx context.Context, o Options, project *compose.Project, service string, r progress.Reporter,
 ) (*kube.Client, map[string]image.Image, error) {
+	if !o.Compose.Embedded {
+		return prepare(ctx, o, project, []string{service}, r)
+	}
 	if err := o.Node.StartStore(ctx, r); err != nil {
 		return nil, nil, err
 	}

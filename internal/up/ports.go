@@ -20,8 +20,12 @@ const (
 	publishStep   = 10 * time.Millisecond
 )
 
-// checkPorts refuses, before anything is changed, published ports that another program or another project has.
+// checkPorts refuses, before anything is changed, published ports that another program or another project has. Elsewhere than
+// on this machine each project has its own.
 func checkPorts(ctx context.Context, o Options, project *compose.Project, rendered render.Output) error {
+	if !o.Compose.Embedded {
+		return nil
+	}
 	status, err := o.Node.Status(ctx)
 	if err != nil {
 		return err
@@ -63,6 +67,9 @@ func occupied(ctx context.Context, status node.Status, namespace string, p rende
 
 // awaitPublished waits until every published port answers on the host, and returns their URLs.
 func awaitPublished(ctx context.Context, o Options, rendered render.Output) ([]string, error) {
+	if !o.Compose.Embedded {
+		return []string{}, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
 	urls := []string{}

@@ -17,7 +17,10 @@ import (
 func prove(
 	ctx context.Context, o Options, plan release.Plan, units []render.Unit, r progress.Reporter, execute func(progress.Reporter) error,
 ) (*proof.Result, error) {
-	targets := provable(plan, units)
+	var targets []proof.Target
+	if o.Compose.Embedded {
+		targets = provable(plan, units)
+	}
 	if o.NoProof || len(targets) == 0 {
 		return nil, execute(r)
 	}

@@ -57,10 +57,8 @@ func find(ctx context.Context, o Options) (place, error) {
 	if o.Kube.Namespace != "" {
 		p.namespace = o.Kube.Namespace
 	}
-	if o.Compose.Embedded {
-		if err := needRunning(ctx, o); err != nil {
-			return p, err
-		}
+	if err := o.needRunning(ctx); err != nil {
+		return p, err
 	}
 	client, err := kube.Load(o.Kube)
 	p.client = client

@@ -140,7 +140,7 @@ func (s *Session) bring(ctx context.Context, result *Result, r progress.Reporter
 // Attach takes the project as it is in the cluster, which must run. Nothing is built or deployed.
 func (s *Session) Attach(ctx context.Context) (Result, error) {
 	result := s.result()
-	err := needRunning(ctx, s.options)
+	err := s.options.needRunning(ctx)
 	if err == nil {
 		s.client, err = kube.Load(s.options.Kube)
 	}

@@ -85,7 +85,7 @@ func Measure(ctx context.Context, o Options) (System, error) {
 	if err != nil {
 		return System{}, needsNode(ctx, o, err)
 	}
-	if err := needRunning(ctx, o); err != nil {
+	if err := o.needRunning(ctx); err != nil {
 		return System{}, err
 	}
 	client, err := kube.Load(o.Kube)
@@ -109,7 +109,7 @@ func Measure(ctx context.Context, o Options) (System, error) {
 
 // needsNode prefers to say that there is no cluster.
 func needsNode(ctx context.Context, o Options, err error) error {
-	if absent := needRunning(ctx, o); absent != nil {
+	if absent := o.needRunning(ctx); absent != nil {
 		return absent
 	}
 	return err

@@ -23,7 +23,9 @@ type Options struct {
 	Compose       compose.Options
 	Services      []string     // with what they depend on; empty: all
 	Node          node.Cluster // the embedded node, which is started when it does not run
-	Kube          kube.Options // its kubeconfig and context; Namespace "" is the project's
+	Kube          kube.Options // the cluster's kubeconfig and context; Namespace "" is the project's
+	Registry      string       // HOST[:PORT]/PATH that built images are pushed to, instead of the target's
+	Platforms     []string     // that they are built for, as linux/arm64; none: those of the target, else of the cluster's nodes
 	Build         bool         // build even what did not change
 	NoBuild       bool
 	Pull          bool
@@ -75,10 +77,19 @@ func Up(ctx context.Context, o Options, r progress.Reporter) (Result, error) {
 	return result, s.up(ctx, &result, r)
 }
 
-// prepare brings up the cluster and the images side by side: images are built while Kubernetes starts.
+// prepare brings up the cluster and the images side by side: images are built while Kubernetes starts. A cluster that perch
+// did not start is there.
 func prepare(
 	ctx context.Context, o Options, project *compose.Project, keys []string, r progress.Reporter,
 ) (*kube.Client, map[string]image.Image, error) {
+	if !o.Compose.Embedded {
+		client, err := kube.Load(o.Kube)
+		if err != nil {
+			return nil, nil, err
+		}
+		images, err := o.imagesFor(ctx, client, project, keys, r)
+		return client, images, err
+	}
 	if err := o.Node.StartStore(ctx, r); err != nil {
 		return nil, nil, err
 	}

@@ -1,0 +1,96 @@
+package up
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/perch-k8s/perch/internal/compose"
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/image"
+	"github.com/perch-k8s/perch/internal/kube"
+	"github.com/perch-k8s/perch/internal/progress"
+)
+
+// running tells whether the cluster can be asked. One that perch did not start is taken to be there: the first request says
+// why it is not.
+func (o Options) running(ctx context.Context) (bool, error) {
+	if !o.Compose.Embedded {
+		return true, nil
+	}
+	status, err := o.Node.Status(ctx)
+	return status.Running, err
+}
+
+// needRunning refuses commands that make no sense without the cluster.
+func (o Options) needRunning(ctx context.Context) error {
+	running, err := o.running(ctx)
+	if err != nil || running {
+		return err
+	}
+	return fault.New(fault.Unreachable, "perch cluster start", "cluster %s does not run", o.Node.Name)
+}
+
+// registry is where built images go, "" for the node's own store.
+func (o Options) registry(project *compose.Project) string {
+	if o.Registry != "" || o.Compose.Embedded {
+		return o.Registry
+	}
+	return project.Target.Registry
+}
+
+// checkRegistry refuses to build for a cluster that could not get at what is built.
+func (o Options) checkRegistry(project *compose.Project, keys []string) error {
+	if o.Compose.Embedded || o.registry(project) != "" {
+		return nil
+	}
+	for _, key := range keys {
+		if builds(project, key) {
+			hint := "name one with --registry HOST/PATH, or as registry of a target under x-perch.targets"
+			return fault.New(fault.Usage, hint, "%s is built here, and no registry is named that context %q could get it from", noun(key), o.Kube.Context)
+		}
+	}
+	return nil
+}
+
+func noun(key string) string {
+	if job, ok := strings.CutPrefix(key, jobKey("")); ok {
+		return "job " + job
+	}
+	return "service " + key
+}
+
+// imagesFor makes the images of a cluster that perch did not start. The local node is started only where something is to be
+// built: it has the builder.
+func (o Options) imagesFor(
+	ctx context.Context, client *kube.Client, project *compose.Project, keys []string, r progress.Reporter,
+) (map[string]image.Image, error) {
+	if err := o.checkRegistry(project, keys); err != nil {
+		return nil, err
+	}
+	options := imageOptions(o, project, keys)
+	var s image.Store
+	if slices.ContainsFunc(keys, func(key string) bool { return builds(project, key) }) {
+		platforms, err := o.platforms(ctx, client, project)
+		if err != nil {
+			return nil, err
+		}
+		options.Registry.Platforms = platforms
+		if err := o.Node.StartStore(ctx, r); err != nil {
+			return nil, err
+		}
+		s = store(o)
+	}
+	return image.Resolve(ctx, options, s, r)
+}
+
+// platforms are what images are built for: those asked for, else those of the cluster's nodes; none when nobody may know.
+func (o Options) platforms(ctx context.Context, client *kube.Client, project *compose.Project) ([]string, error) {
+	switch {
+	case len(o.Platforms) > 0:
+		return o.Platforms, nil
+	case len(project.Target.Platforms) > 0:
+		return project.Target.Platforms, nil
+	}
+	return client.Platforms(ctx)
+}
