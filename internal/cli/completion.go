@@ -75,7 +75,7 @@ func (a *app) completionOf(f *globalFlag) cobra.CompletionFunc {
 
 // completeServices completes the names of the project's services that are not named yet.
 func (a *app) completeServices(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if err := a.globals.fromEnvironment(a.env); err != nil {
+	if a.globals.fromEnvironment(a.env) != nil || a.globals.fromUserFile(a.env) != nil || a.chooseTarget() != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
 	project, err := a.project(cmd.Context())

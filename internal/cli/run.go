@@ -85,6 +85,9 @@ func (a *app) command(c *cobra.Command, run func(ctx context.Context, args []str
 		if err := a.globals.fromEnvironment(a.env); err != nil {
 			return err
 		}
+		if err := a.globals.fromUserFile(a.env); err != nil {
+			return err
+		}
 		a.started = true
 		if !cmd.DisableFlagParsing && !a.globals.debug { // kubectl and helm have flags of their own for their logs
 			silenceLibraries()
