@@ -44,11 +44,19 @@ type probe interface {
 // before finds out how a target serves now, and makes the stream for it; why is set when there can be none.
 func before(ctx context.Context, t Target) (s *stream, why string) {
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(t.Port)))
-	if !t.HTTP {
+	if !t.HTTP && t.URL == "" {
 		return beforeTCP(ctx, t, address)
 	}
 	limited, cancel := context.WithTimeout(ctx, beforeFor)
 	defer cancel()
+	if t.URL != "" {
+		p := newHTTPProbe(t.URL)
+		status, took, err := p.get(limited)
+		if err != nil {
+			return nil, unanswered(err)
+		}
+		return p.stream(t, status, took), ""
+	}
 	plain := newHTTPProbe("http://" + address + "/")
 	status, took, err := plain.get(limited)
 	other := err != nil && otherProtocol(err)

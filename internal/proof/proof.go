@@ -26,12 +26,13 @@ const (
 	drain     = 2 * time.Second        // how long requests go on after a rollout: the last old pods are still on their way out
 )
 
-// Target is a published port of a service.
+// Target is where a service answers: a published port of this host, or a URL on another cluster.
 type Target struct {
 	Service string
-	Port    int32 // of this host, at 127.0.0.1
-	Inside  int32 // of the container
-	HTTP    bool  // it is likely to answer HTTP
+	URL     string // of the page to get, for a service on another cluster; "": Port
+	Port    int32  // of this host, at 127.0.0.1
+	Inside  int32  // of the container
+	HTTP    bool   // it is likely to answer HTTP
 }
 
 // Provable tells whether anything can be asked of the port without harm. In a known protocol a connection without a word is

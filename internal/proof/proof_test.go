@@ -181,6 +181,8 @@ func TestBefore(t *testing.T) {
 		"a server that always fails":   {target: broken, scheme: "http"},
 		"a redirect to nowhere":        {target: lost, scheme: "http"},
 		"an answer without an end":     {target: endless, scheme: "http"},
+		"a page of another cluster":    {target: Target{Service: "web", URL: secure.URL + "/page"}, scheme: "https"},
+		"nobody is at that page":       {target: Target{Service: "web", URL: "http://127.0.0.1:1/"}, why: "it did not answer before: connection refused"},
 		"HTTPS":                        {target: target(t, secure.Listener, true), scheme: "https"},
 		"another protocol, as HTTP":    {target: target(t, takes(t, greet), true), scheme: "tcp"},
 		"another protocol":             {target: target(t, takes(t, greet), false), scheme: "tcp"},
