@@ -53,6 +53,9 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 		return err
 	}
 	if !p.Changes() {
+		if err := share(ctx, c, p.wanted); err != nil {
+			return err
+		}
 		for _, s := range p.Steps {
 			r.Report(progress.Event{ID: "service " + s.Service, Status: progress.Same, Text: "unchanged"})
 		}
@@ -78,6 +81,9 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 		return err
 	}
 	if err := h.repairOthers(ctx, now, p); err != nil {
+		return err
+	}
+	if err := share(ctx, c, p.wanted); err != nil {
 		return err
 	}
 	e := newExecutor(c, h, p, r, o)

@@ -70,6 +70,7 @@ type Wanted struct {
 	Known         []string         // all services of the Compose file, those that are not asked for too: no orphans
 	RemoveOrphans bool             // uninstall the project's releases of services that are neither Units nor Known
 	Recreate      bool             // roll even what is unchanged
+	Shared        []runtime.Object // Secrets that all services use, marked by the function of that name; applied at each deploy
 }
 
 // mustEnd tells whether a service waits for the end of another one.

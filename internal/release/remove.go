@@ -94,6 +94,9 @@ func (rm *remover) remove(ctx context.Context, project string, o RemoveOptions) 
 	if err := rm.client.WaitWorkloadsGone(ctx, rm.namespace, jobs); err != nil {
 		return timedOut(ctx, "pods of jobs are still there", err)
 	}
+	if err := rm.removeShared(ctx); err != nil {
+		return err
+	}
 	return rm.volumes(ctx, found, o.Volumes)
 }
 
