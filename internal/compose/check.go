@@ -18,6 +18,7 @@ func (r *reading) checkProject() {
 	r.fileObjects()
 	r.names() // looks for users of names in all of the above
 	r.extensions()
+	r.elsewhere()
 	r.readableByAll()
 }
 

@@ -18,7 +18,7 @@ func (r *reading) services() {
 	for _, name := range sortedNames(r.project.Project.Services) {
 		s := r.project.Project.Services[name]
 		path := []string{"services", name}
-		if s.Build == nil && s.Image == "" && s.Provider == nil && !r.written("services", name) {
+		if s.Build == nil && s.Image == "" && s.Provider == nil && !r.written("services", name) && !r.runsElsewhere(name) {
 			r.problem(r.at(path...), subject(path)+"neither image nor build is given", "write image: NAME or build: .")
 		}
 		r.checkBuild(s.Build, path)

@@ -89,6 +89,12 @@ type ServiceExtension struct {
 	// Headless asks for a second Service, NAME-pods, whose DNS name has the address of every pod that is ready; so pods
 	// of one service find each other. Without it, a service of two or more replicas has one.
 	Headless *bool `yaml:"headless"`
+
+	Provided *Provided `yaml:"provided"` // it runs elsewhere; that of the chosen target when it says so
+	Chart    *Chart    `yaml:"chart"`    // it is what a Helm chart makes of it
+
+	// SecretKeys are variables that have their value from a Secret which is there already; in environment they have none.
+	SecretKeys map[string]SecretKey `yaml:"-"`
 }
 
 // Probe is one Kubernetes probe. Exactly one of HTTP, TCP and Exec is set.

@@ -91,7 +91,7 @@ func (r *reading) strict(value any, path []string, t reflect.Type) {
 func (r *reading) strictStruct(m map[string]any, path []string, t reflect.Type) {
 	fields := map[string]reflect.Type{}
 	for i := range t.NumField() {
-		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" {
+		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
 			fields[name] = t.Field(i).Type
 		}
 	}

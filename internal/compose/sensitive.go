@@ -237,4 +237,5 @@ func (p *Project) eachVariable(visit func(name, value string, sensitive bool)) {
 	for _, name := range sortedNames(p.Project.Jobs) {
 		each(p.Project.Jobs[name].Environment, p.JobExtensions[name])
 	}
+	p.eachElsewhere(visit)
 }

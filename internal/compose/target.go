@@ -43,6 +43,8 @@ type Target struct {
 	Production   bool           `yaml:"production"`    // what changes it asks for its name typed
 	Overrides    []string       `yaml:"overrides"`     // Compose files that lie over the others, from the project's folder
 	Replicas     map[string]int `yaml:"replicas"`      // by service, instead of the file's
+
+	Provided map[string]Provided `yaml:"provided"` // services that run elsewhere there, by name
 }
 
 // FindTarget reads as much of the Compose files as tells where the target of that name is, and what the project is called,

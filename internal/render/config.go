@@ -97,6 +97,20 @@ func (b *builder) environment(of string, env types.MappingWithEquals, x compose.
 	return from, objects
 }
 
+// fromSecrets are the variables that have their value from a Secret which is there already: those that have none in env.
+func fromSecrets(env types.MappingWithEquals, keys map[string]compose.SecretKey) []corev1.EnvVar {
+	var all []corev1.EnvVar
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		if value, there := env[name]; !there || value != nil {
+			continue
+		}
+		all = append(all, corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: keys[name].Secret}, Key: keys[name].Key,
+		}}})
+	}
+	return all
+}
+
 // downward are variables that have the value of a field of their pod.
 func downward(fields map[string]string) []corev1.EnvVar {
 	var all []corev1.EnvVar

@@ -83,6 +83,9 @@ func (b *builder) expand() {
 		s := b.services[name]
 		b.owners[name] = map[string]string{}
 		s.Volumes = b.volumesOf(own, name, name, nil)
+		if b.project.Elsewhere(name) {
+			s.Volumes, s.PreStart = nil, nil // no container of ours mounts them
+		}
 		b.services[name] = s
 		for _, text := range s.VolumesFrom {
 			other, _, _ := strings.Cut(text, ":")

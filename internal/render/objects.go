@@ -39,7 +39,11 @@ func Objects(p *compose.Project, images map[string]Image, t Target) (Output, err
 		if b.hostOf(name) != name {
 			continue // a container in the pod of another
 		}
-		unit, err := b.unit(b.workloadOf(name))
+		unitOf := b.unitOf
+		if p.Elsewhere(name) {
+			unitOf = b.elsewhere
+		}
+		unit, err := unitOf(name)
 		if err != nil {
 			return Output{}, fmt.Errorf("service %q: %w", name, err)
 		}
@@ -96,6 +100,8 @@ func (b *builder) part(name string) workload {
 	w.ports = w.servicePorts()
 	return w
 }
+
+func (b *builder) unitOf(name string) (Unit, error) { return b.unit(b.workloadOf(name)) }
 
 // unit makes everything that one service becomes, with those in its pod.
 func (b *builder) unit(w workload) (Unit, error) {

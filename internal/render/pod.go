@@ -88,7 +88,7 @@ func (b *builder) container(r runs, m mounts) (corev1.Container, []runtime.Objec
 		Args:            escapeAll(args),
 		WorkingDir:      r.spec.WorkingDir,
 		EnvFrom:         from,
-		Env:             downward(r.extension.Downward),
+		Env:             append(downward(r.extension.Downward), fromSecrets(r.spec.Environment, r.extension.SecretKeys)...),
 		VolumeMounts:    m.mounts,
 		SecurityContext: b.containerSecurity(r),
 		Resources:       r.resources,

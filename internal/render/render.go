@@ -7,6 +7,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/perch-k8s/perch/internal/compose"
 )
 
 // Image is what render must know of an image and of the container that is to run it. What is nil or empty is not known, or
@@ -68,6 +70,9 @@ type Unit struct {
 	DependsOn  []Dependency     // sorted by Service
 	Published  []Port           // ports that answer on the host
 	OnFailure  string           // update_config.failure_action: "", pause, continue or rollback
+
+	Chart *compose.Chart // the release is this Helm chart, and Objects are not known here; nil: it is Objects
+	Names []string       // with Chart: Kubernetes names under which others know the service, sorted; its own is among them
 }
 
 // Dependency is one depends_on entry.
