@@ -71,6 +71,22 @@ func (c Chart) Write(dir string) error {
 	return nil
 }
 
+// DigestOf is over names and contents of files, which are sorted.
+func DigestOf(files []File) string { return digest(files) }
+
+// Template is the file that makes an object, as New lays it out.
+func Template(o runtime.Object) (File, error) {
+	name, err := fileName(o)
+	if err != nil {
+		return File{}, err
+	}
+	data, err := manifest(o)
+	if err != nil {
+		return File{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return File{Name: "templates/" + name, Data: escape(data)}, nil
+}
+
 func sortFiles(files []File) {
 	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 }

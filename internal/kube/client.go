@@ -36,6 +36,9 @@ const (
 	ServiceAnnotation = "perch.dev/service"   // the service's name in the Compose file
 
 	nameLabel = "app.kubernetes.io/name" // the service's name in Kubernetes
+
+	// InstanceLabel is the project's namespace; on pods of a chart that is not ours, the release.
+	InstanceLabel = "app.kubernetes.io/instance"
 )
 
 // Client holds every way of speaking to one cluster. All parts share their connections and one discovery cache.

@@ -144,7 +144,7 @@ func (c *Client) RunningPod(ctx context.Context, namespace, selector, service st
 
 // Selector lets the pods of a project through, and of one service (its Kubernetes name) when it is named.
 func Selector(namespace, service string) string {
-	s := "app.kubernetes.io/instance=" + namespace
+	s := InstanceLabel + "=" + namespace
 	if service != "" {
 		s += "," + nameLabel + "=" + service
 	}

@@ -65,9 +65,11 @@ func SecurityOf(objects []runtime.Object) (Security, error) {
 	return Security{Privileged: len(reasons) > 0, Because: strings.Join(reasons, ", ")}, nil
 }
 
-// podTemplateOf is the pod that a workload makes, nil for other objects.
+// podTemplateOf is the pod that a workload makes, or is; nil for other objects.
 func podTemplateOf(o runtime.Object) *corev1.PodTemplateSpec {
 	switch o := o.(type) {
+	case *corev1.Pod:
+		return &corev1.PodTemplateSpec{ObjectMeta: o.ObjectMeta, Spec: o.Spec}
 	case *appsv1.Deployment:
 		return &o.Spec.Template
 	case *appsv1.StatefulSet:

@@ -179,7 +179,7 @@ func (p *planner) unit(u *Unit) error {
 	in := p.observed.Releases[u.Release]
 	s := Step{
 		ID: id, Kind: kind, Service: u.Service, Cause: cause, After: gate, Soft: soft, unit: u,
-		replace: append(p.staleJobs(u, in), immutable(u, in)...), clean: in.Status != "" && in.Status != "deployed",
+		replace: p.replaced(u, in), clean: in.Status != "" && in.Status != "deployed",
 		back:  takeBack{in.Deployed, in.Manifest},
 		again: kind == Upgrade && in.Status == "deployed" && in.Digest == u.Chart.Digest,
 	}
@@ -191,6 +191,15 @@ func (p *planner) unit(u *Unit) error {
 	p.add(Step{ID: wait, Kind: Wait, Service: u.Service, After: []string{id}, unit: u})
 	p.ends[u.Service] = ends{started: id, ready: wait}
 	return nil
+}
+
+// replaced are the objects that must be deleted before the upgrade, since they cannot be changed. Those of somebody else's chart
+// are left to the chart: it does not expect that.
+func (p *planner) replaced(u *Unit, in Installed) []Ref {
+	if u.Foreign != "" && in.Foreign != "" {
+		return nil
+	}
+	return append(p.staleJobs(u, in), immutable(u, in)...)
 }
 
 // settled plans a service whose release is as wanted: nothing, or to wait for it when it is not ready.
@@ -331,7 +340,7 @@ func (p *planner) rolloutCause(u *Unit) (cause string, kind Kind, err error) {
 		if err != nil {
 			return "", "", err
 		}
-		if text := p.lost(ref); text != "" {
+		if text := p.lost(ref); text != "" && (u.Foreign == "" || ref.Kind != "Job") { // Jobs of charts may remove themselves
 			return text, Upgrade, nil
 		}
 	}
@@ -429,7 +438,7 @@ func (p *planner) orphans() []string {
 			continue
 		}
 		p.add(Step{
-			ID: "uninstall " + in.Name, Kind: Uninstall, Service: in.Service, Object: in.Name, release: in.Name,
+			ID: "uninstall " + in.Name, Kind: Uninstall, Service: in.Service, Object: in.Name, release: in.Name, foreign: in.Foreign != "",
 			Cause: "not in the Compose file",
 		})
 	}

@@ -30,6 +30,10 @@ func difference(u *Unit, in Installed, o Observed) string {
 		}
 	}
 	configs(u, in, o, say)
+	if u.Foreign != "" && in.Foreign != "" {
+		foreign(u, in, say)
+		return firstOf(said)
+	}
 	after := map[Ref]bool{}
 	for _, object := range u.Objects {
 		ref, now, err := tree(object)
@@ -57,10 +61,42 @@ func difference(u *Unit, in Installed, o Observed) string {
 	if u.Guessed {
 		said = known(said)
 	}
+	return firstOf(said)
+}
+
+// firstOf joins what is said, the first of it when it is much.
+func firstOf(said []string) string {
 	if len(said) > maxDifferences {
-		said = append(said[:maxDifferences], fmt.Sprintf("and %d more", len(said)-maxDifferences))
+		said = append(said[:maxDifferences:maxDifferences], fmt.Sprintf("and %d more", len(said)-maxDifferences))
 	}
 	return strings.Join(said, ", ")
+}
+
+// foreign says what changes for a service that is somebody else's chart: its version, and values by their names. What the chart
+// makes of them is not looked at: it may roll dice for passwords.
+func foreign(u *Unit, in Installed, say func(string)) {
+	if u.Foreign != in.Foreign {
+		say("chart " + in.Foreign + " → " + u.Foreign)
+	}
+	was, err1 := copied(in.Values)
+	is, err2 := copied(u.Values)
+	if err1 == nil && err2 == nil {
+		changedValues(nil, was, is, say)
+	}
+}
+
+func changedValues(path []string, was, is map[string]any, say func(string)) {
+	for _, key := range keys(was, is) {
+		at := append(slices.Clone(path), key)
+		a, aIs := was[key].(map[string]any)
+		b, bIs := is[key].(map[string]any)
+		switch {
+		case aIs && bIs:
+			changedValues(at, a, b, say)
+		case !reflect.DeepEqual(was[key], is[key]):
+			say("value " + strings.Join(at, ".") + " changed")
+		}
+	}
 }
 
 // ofTheImage is a difference that may come from what the image says of itself.
@@ -92,12 +128,25 @@ func documents(manifest string) map[Ref]map[string]any {
 		if yaml.Unmarshal([]byte(doc), &o) != nil || o == nil {
 			continue
 		}
-		kind, _ := o["kind"].(string)
-		meta, _ := o["metadata"].(map[string]any)
-		name, _ := meta["name"].(string)
-		found[Ref{kind, name}] = o
+		add(found, o)
 	}
 	return found
+}
+
+// add puts an object under its name, or those of a list under theirs.
+func add(found map[Ref]map[string]any, o map[string]any) {
+	kind, _ := o["kind"].(string)
+	if items, ok := o["items"].([]any); ok && kind == "List" {
+		for _, one := range items {
+			if item, ok := one.(map[string]any); ok {
+				add(found, item)
+			}
+		}
+		return
+	}
+	meta, _ := o["metadata"].(map[string]any)
+	name, _ := meta["name"].(string)
+	found[Ref{kind, name}] = o
 }
 
 // tree is an object as JSON has it.

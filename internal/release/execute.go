@@ -211,7 +211,7 @@ func (e *executor) step(ctx context.Context, s Step) error {
 		e.tell(s, progress.Same, cmp.Or(s.Cause, "unchanged"))
 		return nil
 	case Uninstall:
-		return e.uninstall(s)
+		return e.uninstall(ctx, s)
 	case Prune:
 		return e.prune(ctx, s)
 	}
@@ -353,7 +353,10 @@ func (e *executor) roll(ctx context.Context, s Step) error {
 	}
 	ro := &rollout{verdict: make(chan error, 1), ended: make(chan error, 1), past: "installed", back: s.back}
 	applied := make(chan struct{})
-	w := waiter{applied: sync.OnceFunc(func() { close(applied) }), verdict: ro.verdict}
+	w := waiter{
+		applied: sync.OnceFunc(func() { close(applied) }), verdict: ro.verdict,
+		foreign: s.unit.Foreign != "", ctx: ctx, timeout: e.timeout,
+	}
 	switch s.Kind {
 	case Upgrade:
 		ro.past = "updated"
@@ -401,14 +404,18 @@ func (e *executor) refused(s Step, err error) error {
 	if fault.KindOf(err) != fault.Other {
 		return err
 	}
-	return &fault.Error{Kind: fault.Rollout, Err: err, Hint: "look at the objects: perch config --format kubernetes"}
+	hint := "look at the objects: perch config --format kubernetes"
+	if s.unit.Foreign != "" {
+		hint = fmt.Sprintf("look at what its chart has made: perch kubectl get all -n %s -l %s=%s", e.plan.Namespace, kube.InstanceLabel, s.unit.Release)
+	}
+	return &fault.Error{Kind: fault.Rollout, Err: err, Hint: hint}
 }
 
 // prepare removes what would keep the action from going through: a pending revision, the rest of a removal, objects that
 // cannot be changed, and pods that a failed attempt left behind.
 func (e *executor) prepare(ctx context.Context, s Step) error {
 	if s.Kind == Install && s.Cause != firstInstall && s.Cause != adoption {
-		return e.helm.uninstall(s.unit.Release)
+		return e.helm.uninstall(ctx, s.unit.Release, false) // it was going: its hooks have run
 	}
 	if s.clean {
 		if err := e.helm.repair(ctx, s.unit.Release); err != nil {
@@ -471,8 +478,8 @@ func (e *executor) awaited(id string) bool {
 	return false
 }
 
-func (e *executor) uninstall(s Step) error {
-	if err := e.helm.uninstall(s.release); err != nil {
+func (e *executor) uninstall(ctx context.Context, s Step) error {
+	if err := e.helm.uninstall(ctx, s.release, s.foreign); err != nil {
 		return e.client.Explain(fmt.Errorf("release %s: %w", s.release, err))
 	}
 	e.tell(s, progress.Done, "removed")

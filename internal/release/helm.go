@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,13 @@ func newHelm(c *kube.Client, namespace string, history int) (*helm, error) {
 type waiter struct {
 	applied func()
 	verdict <-chan error
+	foreign bool            // the chart is somebody else's: its hooks run, and Helm waits for them
+	ctx     context.Context //nolint:containedctx // Helm's actions take none for hooks
+	timeout time.Duration   // for each hook; 0 is helmTimeout
 }
+
+// hooks is how long each hook of a chart may take.
+func (w waiter) hooks() time.Duration { return cmp.Or(w.timeout, helmTimeout) }
 
 var _ helmkube.Waiter = waiter{}
 
@@ -100,6 +107,30 @@ func (w waiter) WaitWithJobs(r helmkube.ResourceList, t time.Duration) error { r
 func (w waiter) WaitForDelete(helmkube.ResourceList, time.Duration) error { return nil }
 
 func (w waiter) WatchUntilReady(helmkube.ResourceList, time.Duration) error { return nil }
+
+// hookWaiter is our wait for objects, and Helm's own for hooks.
+type hookWaiter struct {
+	waiter
+	own helmkube.Waiter
+}
+
+var _ helmkube.Waiter = hookWaiter{}
+
+// Wait is called for custom resource definitions first, before anything of the release is there.
+func (w hookWaiter) Wait(r helmkube.ResourceList, t time.Duration) error {
+	definitions := len(r) > 0
+	for _, one := range r {
+		definitions = definitions && one.Mapping != nil && one.Mapping.GroupVersionKind.Kind == "CustomResourceDefinition"
+	}
+	if definitions {
+		return w.own.Wait(r, t)
+	}
+	return w.waiter.Wait(r, t)
+}
+
+func (w hookWaiter) WaitForDelete(r helmkube.ResourceList, t time.Duration) error { return w.own.WaitForDelete(r, t) }
+
+func (w hookWaiter) WatchUntilReady(r helmkube.ResourceList, t time.Duration) error { return w.own.WatchUntilReady(r, t) }
 
 // helmClient is Helm's client with our waiter.
 type helmClient struct {
@@ -115,10 +146,17 @@ var (
 // IsReachable has nothing to ask: the snapshot of a moment ago came from this cluster.
 func (*helmClient) IsReachable() error { return nil }
 
-func (c *helmClient) GetWaiter(helmkube.WaitStrategy) (helmkube.Waiter, error) { return c.waiter, nil }
+func (c *helmClient) GetWaiter(s helmkube.WaitStrategy) (helmkube.Waiter, error) { return c.GetWaiterWithOptions(s) }
 
-func (c *helmClient) GetWaiterWithOptions(helmkube.WaitStrategy, ...helmkube.WaitOption) (helmkube.Waiter, error) {
-	return c.waiter, nil
+func (c *helmClient) GetWaiterWithOptions(s helmkube.WaitStrategy, o ...helmkube.WaitOption) (helmkube.Waiter, error) {
+	if !c.waiter.foreign {
+		return c.waiter, nil
+	}
+	if c.waiter.ctx != nil {
+		o = append(o, helmkube.WithWaitContext(c.waiter.ctx))
+	}
+	own, err := c.Client.GetWaiterWithOptions(s, o...)
+	return hookWaiter{c.waiter, own}, err
 }
 
 // storage is the releases of the namespace, kept in Secrets as the helm program does. Its requests end with ctx.
@@ -142,6 +180,9 @@ func (h *helm) configuration(w waiter) *action.Configuration {
 	if h.notes != nil {
 		config.Releases.Driver = marking{config.Releases.Driver, h.notes}
 	}
+	if w.foreign {
+		return config // Helm asks the server which APIs there are: the chart may want to know
+	}
 	// Our charts do not ask which APIs there are, and asking costs Helm a discovery of the whole server each time.
 	config.Capabilities = &common.Capabilities{
 		KubeVersion: h.version,
@@ -162,10 +203,17 @@ func (h *helm) install(u *Unit, project string, adopt bool, w waiter) error {
 	a.ReleaseName, a.Namespace = u.Release, h.namespace
 	a.Replace = true // takes the place of a release that was uninstalled with its history kept
 	a.TakeOwnership, a.ForceConflicts = adopt, adopt
-	a.DisableHooks, a.DisableOpenAPIValidation, a.SkipCRDs = true, true, true
-	a.Timeout, a.WaitStrategy = helmTimeout, helmkube.StatusWatcherStrategy
+	a.DisableHooks, a.DisableOpenAPIValidation, a.SkipCRDs = !w.foreign, true, !w.foreign
+	a.Timeout, a.WaitStrategy = w.hooks(), helmkube.StatusWatcherStrategy
 	a.Labels = map[string]string{kube.ProjectLabel: h.namespace}
-	_, err = a.Run(ch, nil)
+	var values map[string]any
+	if w.foreign {
+		a.PostRenderer = marked{u.Service, u.Release, h.namespace}
+		if values, err = copied(u.Values); err != nil {
+			return err
+		}
+	}
+	_, err = a.Run(ch, values)
 	return err
 }
 
@@ -178,11 +226,18 @@ func (h *helm) upgrade(u *Unit, project, description string, w waiter) error {
 	a := action.NewUpgrade(h.configuration(w))
 	a.Namespace, a.MaxHistory, a.Description = h.namespace, h.history, description
 	a.ServerSideApply, a.ForceConflicts = "true", true // the Compose file has the last word, as over `kubectl scale`
-	a.DisableHooks, a.DisableOpenAPIValidation, a.SkipCRDs = true, true, true
-	a.Timeout, a.WaitStrategy = helmTimeout, helmkube.StatusWatcherStrategy
+	a.DisableHooks, a.DisableOpenAPIValidation, a.SkipCRDs = !w.foreign, true, true
+	a.Timeout, a.WaitStrategy = w.hooks(), helmkube.StatusWatcherStrategy
 	a.ResetValues = true
 	a.Labels = map[string]string{kube.ProjectLabel: h.namespace}
-	_, err = a.Run(u.Release, ch, nil)
+	var values map[string]any
+	if w.foreign {
+		a.PostRenderer = marked{u.Service, u.Release, h.namespace}
+		if values, err = copied(u.Values); err != nil {
+			return err
+		}
+	}
+	_, err = a.Run(u.Release, ch, values)
 	return err
 }
 
@@ -191,15 +246,16 @@ func (h *helm) rollback(name string, revision int, description string, w waiter)
 	a := action.NewRollback(h.configuration(w))
 	a.Version, a.MaxHistory = revision, h.history
 	a.Description = description
-	a.ServerSideApply, a.ForceConflicts, a.DisableHooks = "true", true, true
-	a.Timeout, a.WaitStrategy = helmTimeout, helmkube.StatusWatcherStrategy
+	a.ServerSideApply, a.ForceConflicts, a.DisableHooks = "true", true, !w.foreign
+	a.Timeout, a.WaitStrategy = w.hooks(), helmkube.StatusWatcherStrategy
 	return a.Run(name)
 }
 
-// uninstall removes the release and its history. It does not wait for the objects to be gone.
-func (h *helm) uninstall(name string) error {
-	a := action.NewUninstall(h.configuration(waiter{}))
-	a.DisableHooks, a.IgnoreNotFound = true, true
+// uninstall removes the release and its history. It does not wait for the objects to be gone; hooks of a foreign chart run.
+func (h *helm) uninstall(ctx context.Context, name string, foreign bool) error {
+	w := waiter{foreign: foreign, ctx: ctx}
+	a := action.NewUninstall(h.configuration(w))
+	a.DisableHooks, a.IgnoreNotFound = !foreign, true
 	a.DeletionPropagation = "background"
 	a.Timeout, a.WaitStrategy = helmTimeout, helmkube.StatusWatcherStrategy
 	_, err := a.Run(name)
@@ -273,6 +329,9 @@ func load(u *Unit, project string) (*chartv2.Chart, error) {
 	annotations[afterAnnotation] = strings.Join(after, " ")
 	if u.Once != "" {
 		annotations[onceAnnotation] = u.Once
+	}
+	if u.Foreign != "" {
+		annotations[foreignAnnotation] = u.Foreign
 	}
 	ch.Metadata.Annotations = annotations
 	return ch, nil

@@ -82,6 +82,9 @@ type Installed struct {
 	DependsOn []string  // services, as the last revision says
 	Once      string    // Unit.Once of the last revision
 
+	Foreign string         // Unit.Foreign of the last revision
+	Values  map[string]any // of the last revision, when it is foreign
+
 	namespace string
 	app       string
 	kept      string // manifests and requirements of all kept revisions, to look names up in
@@ -194,6 +197,9 @@ func installed(revisions []*helmrelease.Release, project string) map[string]Inst
 		in.namespace, in.Deploy = rel.Namespace, deployOf(rel)
 		in.Updated, in.app = rel.Info.LastDeployed, rel.Chart.Metadata.AppVersion
 		in.DependsOn, in.Once = strings.Fields(notes[afterAnnotation]), notes[onceAnnotation]
+		if in.Foreign = notes[foreignAnnotation]; in.Foreign != "" {
+			in.Values = rel.Config
+		}
 		in.kept += rel.Manifest + "\n" + notes[requiresAnnotation] + "\n"
 		if rel.Info.Status == helmstatus.StatusDeployed || !deployed[key] {
 			in.Manifest = rel.Manifest

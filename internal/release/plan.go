@@ -47,6 +47,7 @@ type Step struct {
 	objects  []runtime.Object
 	job      *batchv1.Job
 	release  string // to uninstall
+	foreign  bool   // what is uninstalled is a foreign chart
 	prune    []Ref
 	replace  []Ref    // objects of the release that must be deleted first, since they cannot be changed
 	clean    bool     // broken pods of the last attempt must be deleted first

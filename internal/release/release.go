@@ -58,6 +58,9 @@ type Unit struct {
 	Once       string // not "": it was seen to end, and this names the program that did. It is remembered with the release
 	Guessed    bool   // its image is not built yet, so that what the image says of itself is not in Objects: a plan only
 	TakeBack   bool   // a rollout that fails is rolled back to the deployed revision (update_config.failure_action: rollback)
+
+	Foreign string         // name and version of somebody else's chart, which Chart is; "": it is made of Objects
+	Values  map[string]any // what Foreign gets
 }
 
 // Wanted is a project as it should be.

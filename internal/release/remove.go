@@ -154,7 +154,7 @@ func (rm *remover) uninstallOne(ctx context.Context, in Installed) error {
 		return err
 	}
 	rm.report.Report(progress.Event{ID: id, Status: progress.Working, Text: "stopping"})
-	err := rm.helm.uninstall(in.Name)
+	err := rm.helm.uninstall(ctx, in.Name, in.Foreign != "")
 	if err == nil {
 		err = rm.client.WaitWorkloadsGone(ctx, rm.namespace, documentsOf(in.Manifest))
 		err = timedOut(ctx, fmt.Sprintf("service %s: its pods are still there", in.Service), err)

@@ -13,6 +13,7 @@ import (
 	helmstatus "helm.sh/helm/v4/pkg/release/common"
 	helmrelease "helm.sh/helm/v4/pkg/release/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -273,7 +274,7 @@ func (rb Rollback) plan(found map[string]lineage, o Observed) (Plan, error) {
 		if err != nil {
 			return p, fmt.Errorf("service %s: revision %d: %w", s.Service, target.Version, err)
 		}
-		u := Unit{Service: s.Service, Release: s.Release, Objects: objects}
+		u := Unit{Service: s.Service, Release: s.Release, Objects: objects, Foreign: target.Chart.Metadata.Annotations[foreignAnnotation]}
 		for _, d := range strings.Fields(target.Chart.Metadata.Annotations[afterAnnotation]) {
 			u.DependsOn = append(u.DependsOn, Dependency{Service: d, Condition: Healthy, Required: true})
 		}
@@ -306,7 +307,7 @@ func (rb Rollback) steps(u *Unit, targets map[string]*helmrelease.Release, in In
 	s := Step{
 		ID: id, Kind: RollBack, Service: u.Service, Cause: fmt.Sprintf("rollback to %d", rb.To), unit: u,
 		revision: target.Version, schema: migrationsOf(target) != "", clean: in.Status != "deployed",
-		replace: append(oldJobs(u, o), immutable(u, in)...),
+		replace: rb.replaced(u, in, o),
 	}
 	for _, d := range u.DependsOn {
 		if targets[d.Service] != nil {
@@ -314,6 +315,14 @@ func (rb Rollback) steps(u *Unit, targets map[string]*helmrelease.Release, in In
 		}
 	}
 	return []Step{s, {ID: wait, Kind: Wait, Service: u.Service, After: []string{id}, unit: u}}
+}
+
+// replaced are the objects that must be deleted before the old ones can come.
+func (rb Rollback) replaced(u *Unit, in Installed, o Observed) []Ref {
+	if u.Foreign != "" && in.Foreign != "" {
+		return nil
+	}
+	return append(oldJobs(u, o), immutable(u, in)...)
 }
 
 // oldJobs are the live Jobs that must go before those of the unit can come: a Job cannot be changed.
@@ -352,6 +361,16 @@ func objectsIn(manifest string) ([]runtime.Object, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+		if list, ok := o.(*corev1.List); ok {
+			for _, item := range list.Items {
+				inside, err := objectsIn(string(item.Raw))
+				if err != nil {
+					return nil, err
+				}
+				objects = append(objects, inside...)
+			}
+			continue
 		}
 		objects = append(objects, o)
 	}

@@ -25,7 +25,7 @@ func (e *executor) takeBack(ctx context.Context, s Step, to takeBack, cause erro
 		return errors.Join(cause, e.client.Explain(fmt.Errorf("service %s: rollback: %w", s.Service, err)))
 	}
 	verdict, ended, applied := make(chan error, 1), make(chan error, 1), make(chan struct{})
-	w := waiter{applied: func() { close(applied) }, verdict: verdict}
+	w := waiter{applied: func() { close(applied) }, verdict: verdict, foreign: s.unit.Foreign != "", ctx: ctx, timeout: e.timeout}
 	description := fmt.Sprintf("rollback to %d: the rollout failed", to.revision)
 	go func() { ended <- e.helm.rollback(s.unit.Release, to.revision, description, w) }()
 	var err error
