@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/kube"
 )
 
@@ -33,14 +32,17 @@ func newExecCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		pod, err := l.client.RunningPod(ctx, l.namespace, kube.Selector(l.namespace, compose.Name(l.pod(service))), service, index)
+		if err := l.notElsewhere(service, "connect to it from a service that uses it: perch exec SERVICE sh"); err != nil {
+			return err
+		}
+		pod, err := l.client.RunningPod(ctx, l.namespace, l.deployed.selector(service), service, index)
 		if err != nil {
 			return err
 		}
 		code, err := a.attach(ctx, l.client, kube.ExecOptions{
 			Namespace: l.namespace,
 			Pod:       pod.Name,
-			Container: compose.Name(service),
+			Container: l.container(service),
 			Command:   command,
 			TTY:       !noTTY && isTerminal(a.env.In) && isTerminal(a.env.Out),
 		})

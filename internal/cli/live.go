@@ -29,7 +29,7 @@ func (a *app) live(ctx context.Context, services []string) (live, error) {
 }
 
 // selector lets through what runs of the project for good: no migrations, runs of jobs and one-offs.
-func (l live) selector() string { return kube.Selector(l.namespace, "") + ",!" + kube.ComponentLabel }
+func (l live) selector() string { return l.all() + ",!" + kube.ComponentLabel }
 
 // workloads are those in whose pods the named services run, all when none is named. A service that has none is an error.
 func (l live) workloads(ctx context.Context, services []string) ([]kube.Workload, error) {

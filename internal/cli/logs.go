@@ -91,9 +91,16 @@ func newLogsCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		o.Namespace, o.Selector = l.namespace, kube.Selector(l.namespace, "")
+		o.Namespace, o.Selector = l.namespace, l.all()
 		o.Tail, o.Since = int64(lines), from.ago
 		for _, s := range l.pods(services) {
+			if l.provided[s] != "" {
+				return l.notElsewhere(s, "its provider has its logs")
+			}
+			if release := l.releases[s]; release != "" {
+				o.Releases = append(o.Releases, release)
+				continue
+			}
 			o.Services = append(o.Services, compose.Name(s))
 		}
 		for _, s := range l.others(services) {

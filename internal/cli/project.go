@@ -2,10 +2,13 @@ package cli
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
 	"slices"
 
 	"github.com/perch-k8s/perch/internal/compose"
+	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/kube"
 )
 
 // composeOptions say how the Compose file is found and read, by the global flags and the environment.
@@ -37,6 +40,8 @@ type deployed struct {
 	podOf     map[string]string // by service: the one in whose pod it runs, which is itself for most
 
 	restarts map[string][]string // by service: those that depend on it with restart: true
+	releases map[string]string   // by service that is somebody else's chart: its Helm release
+	provided map[string]string   // by service that is provided from elsewhere: where that is
 }
 
 // deployed is the namespace of the project: -n, else the name of -p, for which no Compose file is needed, else that of
@@ -52,10 +57,17 @@ func (a *app) deployed(ctx context.Context) (deployed, error) {
 	}
 	d := deployed{
 		namespace: orElse(g.namespace, project.Namespace), services: project.ServiceNames(),
-		podOf: map[string]string{}, restarts: map[string][]string{},
+		podOf: map[string]string{}, restarts: map[string][]string{}, releases: map[string]string{}, provided: map[string]string{},
 	}
 	for _, service := range d.services {
 		d.podOf[service] = compose.PodOf(project.Project, service)
+		x := project.Services[service]
+		if x.Chart != nil {
+			d.releases[service] = project.Release(service)
+		}
+		if x.Provided != nil {
+			d.provided[service] = x.Provided.Where()
+		}
 		for on, how := range project.Project.Services[service].DependsOn {
 			if how.Restart {
 				d.restarts[on] = append(d.restarts[on], service)
@@ -67,6 +79,35 @@ func (a *app) deployed(ctx context.Context) (deployed, error) {
 
 // pod is the service in whose pod a service runs.
 func (d deployed) pod(service string) string { return orElse(d.podOf[service], service) }
+
+// selector lets the pods of one service through.
+func (d deployed) selector(service string) string {
+	if release := d.releases[service]; release != "" {
+		return kube.InstanceLabel + "=" + release
+	}
+	return kube.Selector(d.namespace, compose.Name(d.pod(service)))
+}
+
+// all lets all pods of the project through, those of others' charts too.
+func (d deployed) all() string {
+	return kube.Instances(d.namespace, slices.Sorted(maps.Values(d.releases))...)
+}
+
+// container is the name of a service's container, "" for the only one of a chart's pod.
+func (d deployed) container(service string) string {
+	if d.releases[service] != "" {
+		return ""
+	}
+	return compose.Name(service)
+}
+
+// notElsewhere refuses a service that has no pod here.
+func (d deployed) notElsewhere(service, hint string) error {
+	if where := d.provided[service]; where != "" {
+		return fault.New(fault.Usage, hint, "service %q is provided from elsewhere (%s): it has no pod in this cluster", service, where)
+	}
+	return nil
+}
 
 // pods are the services in whose pods the named ones run, each once.
 func (d deployed) pods(services []string) []string {

@@ -28,7 +28,7 @@ func (a *app) ps(ctx context.Context, services []string) error {
 	if err != nil {
 		return err
 	}
-	pods, err := l.client.Pods(ctx, l.namespace, kube.Selector(l.namespace, ""))
+	pods, err := l.client.Pods(ctx, l.namespace, l.all())
 	if err != nil {
 		return err
 	}

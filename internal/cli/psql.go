@@ -2,10 +2,11 @@ package cli
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/kube"
 	"github.com/perch-k8s/perch/internal/schema"
@@ -69,12 +70,15 @@ func (a *app) psql(ctx context.Context, services, command []string, tty bool) er
 	if err != nil {
 		return err
 	}
-	pod, err := client.RunningPod(ctx, d.namespace, kube.Selector(d.namespace, compose.Name(d.pod(service))), service, 0)
+	if err := d.notElsewhere(service, "use a psql of this machine with the URL that its provider gives"); err != nil {
+		return err
+	}
+	pod, err := client.RunningPod(ctx, d.namespace, d.selector(service), service, 0)
 	if err != nil {
 		return err
 	}
 	code, err := a.attach(ctx, client, kube.ExecOptions{
-		Namespace: d.namespace, Pod: pod.Name, Container: compose.Name(service), Command: command,
+		Namespace: d.namespace, Pod: pod.Name, Container: d.container(service), Command: command,
 		TTY: tty && isTerminal(a.env.In) && isTerminal(a.env.Out),
 	})
 	switch {
@@ -104,10 +108,15 @@ func (a *app) database(ctx context.Context, d deployed, named []string) (string,
 	if err != nil {
 		return "", err
 	}
-	source := schema.Source{Project: project.Project, Secrets: project.SecretData}
+	source := schema.Source{
+		Project: project.Project, Secrets: project.SecretData, Elsewhere: func(name string) bool { return d.provided[name] != "" },
+	}
 	servers := source.Databases()
 	if len(named) > 0 {
 		c, found := source.Find(named[0])
+		if d.provided[named[0]] != "" {
+			return named[0], nil // the error says where it is
+		}
 		for _, server := range servers {
 			if server == named[0] {
 				return server, nil
@@ -120,6 +129,9 @@ func (a *app) database(ctx context.Context, d deployed, named []string) (string,
 	}
 	switch len(servers) {
 	case 0:
+		for _, name := range slices.Sorted(maps.Keys(d.provided)) {
+			return name, nil
+		}
 		return "", fault.New(fault.Usage, "if one does, name it: perch psql SERVICE", "no service of the Compose file is known to run PostgreSQL")
 	case 1:
 		return servers[0], nil

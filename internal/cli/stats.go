@@ -47,7 +47,7 @@ func newStatsCommand(a *app) *cobra.Command {
 
 // stats measures the pods of the named services, of all when none is named.
 func (l live) stats(ctx context.Context, services []string) ([]kube.Usage, error) {
-	used, err := l.client.Stats(ctx, l.namespace, kube.Selector(l.namespace, ""))
+	used, err := l.client.Stats(ctx, l.namespace, l.all())
 	if err != nil || len(services) == 0 {
 		return used, err
 	}

@@ -130,6 +130,8 @@ func (a *app) upOptions(services []string) up.Options {
 		Kube:     a.kubeOptions(a.globals.namespace),
 		DryRun:   a.globals.dryRun,
 		Verbose:  a.globals.debug,
+
+		ChartCache: filepath.Join(orElse(a.env.getenv("XDG_CACHE_HOME"), filepath.Join(a.env.getenv("HOME"), ".cache")), "perch", "charts"),
 	}
 }
 

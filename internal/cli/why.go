@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,9 @@ const exitUnwell = 1
 
 // causeAbsent is the cause of a service that is in the Compose file only.
 const causeAbsent kube.Cause = "not deployed"
+
+// causeElsewhere is that of a service which is provided: nobody here knows how it is.
+const causeElsewhere kube.Cause = "elsewhere"
 
 func newWhyCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
@@ -55,8 +59,15 @@ func (a *app) why(ctx context.Context, services []string) error {
 	}
 	count := len(workloads)
 	found = append(found[:count:count], slices.DeleteFunc(found[count:], func(d kube.Diagnosis) bool { return d.Well })...)
+	for _, service := range slices.Sorted(maps.Keys(l.provided)) {
+		if len(services) == 0 || slices.Contains(wanted, service) {
+			found = append(found, kube.Diagnosis{
+				Service: service, Cause: causeElsewhere, Well: true, Text: "it is provided from elsewhere, at " + l.provided[service] + ": how it is is not known here",
+			})
+		}
+	}
 	for _, service := range wanted {
-		if len(ofService(workloads, service)) == 0 {
+		if len(ofService(workloads, service)) == 0 && l.provided[service] == "" {
 			found = append(found, kube.Diagnosis{
 				Service: service, Cause: causeAbsent, Text: "it is not deployed", Next: "perch up " + service,
 			})
@@ -94,6 +105,9 @@ func (a *app) printWhy(found []kube.Diagnosis) error {
 
 // whyText is a diagnosis for people.
 func whyText(d kube.Diagnosis) string {
+	if d.Cause == causeElsewhere {
+		return fmt.Sprintf("service %s: %s", d.Service, d.Text)
+	}
 	if d.Well {
 		return fmt.Sprintf("service %s: well, %d/%d ready", d.Service, d.Ready, d.Total)
 	}

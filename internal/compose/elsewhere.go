@@ -316,3 +316,39 @@ func (r *reading) runsElsewhere(name string) bool {
 	}
 	return false
 }
+
+// KeysOf are the keys that variables of the project read from a Secret which is there already, sorted.
+func (p *Project) KeysOf(secret string) []string {
+	var all []string
+	for _, extensions := range []map[string]ServiceExtension{p.Services, p.JobExtensions} {
+		for _, x := range extensions {
+			for _, key := range x.SecretKeys {
+				if key.Secret == secret && !slices.Contains(all, key.Key) {
+					all = append(all, key.Key)
+				}
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Places are the services that run elsewhere, each with where, as far as what they hold goes by it: another place has other
+// data. They are sorted, and hold no password.
+func (p *Project) Places() []string {
+	var all []string
+	for _, name := range sortedNames(p.Project.Services) {
+		x := p.Services[name]
+		switch {
+		case x.Chart != nil:
+			all = append(all, name+": chart")
+		case x.Provided != nil:
+			place := name + ": " + x.Provided.Where()
+			if u, err := url.Parse(x.Provided.URL); err == nil {
+				place += u.Path
+			}
+			all = append(all, place)
+		}
+	}
+	return all
+}

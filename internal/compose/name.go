@@ -44,3 +44,11 @@ func shortHash(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:])[:8]
 }
+
+// longestRelease is how long Helm lets the name of a release be.
+const longestRelease = 53
+
+// Release is the name of the Helm release of a service.
+func (p *Project) Release(service string) string {
+	return NameWithin(p.Namespace+"-"+Name(service), longestRelease)
+}

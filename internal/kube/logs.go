@@ -18,6 +18,7 @@ import (
 type LogOptions struct {
 	Namespace  string        // "" is the client's
 	Services   []string      // Kubernetes names (app.kubernetes.io/name); empty: all that Selector lets through
+	Releases   []string      // besides Services: all pods of these Helm releases that Selector lets through
 	Selector   string        // a label selector; "" is all pods
 	Containers []string      // empty: all
 	Except     []string      // containers that are left out
@@ -54,7 +55,9 @@ func (c *Client) Logs(ctx context.Context, o LogOptions, line func(pod, containe
 	})
 	t.wants = o.wants
 	for i := range pods.Items {
-		t.see(ctx, &pods.Items[i], o.request(true))
+		if o.wantsPod(&pods.Items[i]) {
+			t.see(ctx, &pods.Items[i], o.request(true))
+		}
 	}
 	t.running.Wait()
 	if ctx.Err() != nil {
@@ -91,7 +94,9 @@ func (c *Client) follow(ctx context.Context, o LogOptions, selector string, line
 		first()
 		pods, _ := m.snapshot()
 		for _, p := range pods {
-			t.see(ctx, p, o.request(known[p.UID]))
+			if o.wantsPod(p) {
+				t.see(ctx, p, o.request(known[p.UID]))
+			}
 		}
 	})
 	err := m.run(ctx)
@@ -121,7 +126,7 @@ func (o LogOptions) selector() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("selector %q: %w", o.Selector, err)
 	}
-	if len(o.Services) > 0 {
+	if len(o.Services) > 0 && len(o.Releases) == 0 { // else wantsPod chooses: a selector has no or
 		parsed.MatchExpressions = append(parsed.MatchExpressions, metav1.LabelSelectorRequirement{
 			Key: nameLabel, Operator: metav1.LabelSelectorOpIn, Values: o.Services,
 		})
@@ -147,6 +152,10 @@ func (o LogOptions) request(first bool) corev1.PodLogOptions {
 		r.SinceSeconds = &seconds
 	}
 	return r
+}
+
+func (o LogOptions) wantsPod(p *corev1.Pod) bool {
+	return len(o.Services)+len(o.Releases) == 0 || slices.Contains(o.Services, p.Labels[nameLabel]) || slices.Contains(o.Releases, p.Labels[InstanceLabel])
 }
 
 func (o LogOptions) wants(container string) bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -140,6 +141,14 @@ func (c *Client) RunningPod(ctx context.Context, namespace, selector, service st
 		return pods[i].CreationTimestamp.Before(&pods[j].CreationTimestamp)
 	})
 	return &pods[0], nil
+}
+
+// Instances lets the pods of a project through, and those of releases that are somebody else's charts.
+func Instances(namespace string, releases ...string) string {
+	if len(releases) == 0 {
+		return Selector(namespace, "")
+	}
+	return InstanceLabel + " in (" + strings.Join(append([]string{namespace}, releases...), ",") + ")"
 }
 
 // Selector lets the pods of a project through, and of one service (its Kubernetes name) when it is named.

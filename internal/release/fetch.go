@@ -311,7 +311,9 @@ type within struct {
 
 var _ http.RoundTripper = within{}
 
-func (w within) RoundTrip(r *http.Request) (*http.Response, error) { return w.next.RoundTrip(r.WithContext(w.ctx)) }
+func (w within) RoundTrip(r *http.Request) (*http.Response, error) {
+	return w.next.RoundTrip(r.WithContext(w.ctx))
+}
 
 // fromRegistry downloads from an OCI registry: over TLS, and on this machine without where the registry has none.
 func fromRegistry(ctx context.Context, s Source) ([]byte, error) {

@@ -128,9 +128,13 @@ func (w hookWaiter) Wait(r helmkube.ResourceList, t time.Duration) error {
 	return w.waiter.Wait(r, t)
 }
 
-func (w hookWaiter) WaitForDelete(r helmkube.ResourceList, t time.Duration) error { return w.own.WaitForDelete(r, t) }
+func (w hookWaiter) WaitForDelete(r helmkube.ResourceList, t time.Duration) error {
+	return w.own.WaitForDelete(r, t)
+}
 
-func (w hookWaiter) WatchUntilReady(r helmkube.ResourceList, t time.Duration) error { return w.own.WatchUntilReady(r, t) }
+func (w hookWaiter) WatchUntilReady(r helmkube.ResourceList, t time.Duration) error {
+	return w.own.WatchUntilReady(r, t)
+}
 
 // helmClient is Helm's client with our waiter.
 type helmClient struct {
@@ -146,7 +150,9 @@ var (
 // IsReachable has nothing to ask: the snapshot of a moment ago came from this cluster.
 func (*helmClient) IsReachable() error { return nil }
 
-func (c *helmClient) GetWaiter(s helmkube.WaitStrategy) (helmkube.Waiter, error) { return c.GetWaiterWithOptions(s) }
+func (c *helmClient) GetWaiter(s helmkube.WaitStrategy) (helmkube.Waiter, error) {
+	return c.GetWaiterWithOptions(s)
+}
 
 func (c *helmClient) GetWaiterWithOptions(s helmkube.WaitStrategy, o ...helmkube.WaitOption) (helmkube.Waiter, error) {
 	if !c.waiter.foreign {

@@ -79,10 +79,10 @@ func (m marked) object(o map[string]any) {
 	switch o["kind"] {
 	case "Deployment", "DaemonSet", "Job":
 		m.annotate(o)
-		m.pods(below(o, "spec", "template"))
+		m.annotate(below(o, "spec", "template"))
 	case "StatefulSet":
 		m.annotate(o)
-		m.pods(below(o, "spec", "template"))
+		m.annotate(below(o, "spec", "template"))
 		claims, _ := below(o, "spec")["volumeClaimTemplates"].([]any)
 		for _, one := range claims {
 			if claim, ok := one.(map[string]any); ok {
@@ -91,7 +91,7 @@ func (m marked) object(o map[string]any) {
 		}
 	case "CronJob":
 		m.annotate(o)
-		m.pods(below(o, "spec", "jobTemplate", "spec", "template"))
+		m.annotate(below(o, "spec", "jobTemplate", "spec", "template"))
 	case "PersistentVolumeClaim":
 		m.annotate(o)
 		unlessThere(below(o, "metadata", "annotations"), "helm.sh/resource-policy", "keep")
@@ -99,13 +99,10 @@ func (m marked) object(o map[string]any) {
 	}
 }
 
+// annotate marks a workload, a claim or a pod.
 func (m marked) annotate(o map[string]any) {
 	unlessThere(below(o, "metadata", "annotations"), kube.ServiceAnnotation, m.service)
-}
-
-func (m marked) pods(template map[string]any) {
-	m.annotate(template)
-	unlessThere(below(template, "metadata", "labels"), kube.InstanceLabel, m.release)
+	unlessThere(below(o, "metadata", "labels"), kube.InstanceLabel, m.release)
 }
 
 // volume makes a claim one that perch down keeps, and down --volumes removes.

@@ -22,7 +22,7 @@ func (b *builder) elsewhere(name string) (Unit, error) {
 	s := b.services[name]
 	w := workload{builder: b, service: s, extension: b.project.Services[name], name: compose.Name(name), image: b.image(name, s.ContainerSpec)}
 	unit := Unit{
-		Service: name, Release: compose.NameWithin(b.project.Namespace+"-"+w.name, longestRelease), DependsOn: b.dependencies(name, s.DependsOn),
+		Service: name, Release: b.project.Release(name), DependsOn: b.dependencies(name, s.DependsOn),
 		Names: slices.Concat([]string{w.name}, w.aliases()),
 	}
 	slices.Sort(unit.Names)

@@ -48,7 +48,7 @@ func inheritVolumes(service, hook []types.ServiceVolumeConfig) []types.ServiceVo
 }
 
 // migration is the Job of a pre_start hook that runs once for the service. Its name changes with what it runs, and not
-// with the config it reads, so that an edit of a setting does not migrate again.
+// with the config it reads, so that an edit of a setting does not migrate again. It changes with where services are provided.
 func (w workload) migration(i int, hook types.PreStartHook) (*batchv1.Job, []runtime.Object, error) {
 	r := w.hookRun(i, hook)
 	parts, err := w.builder.pod(r)
@@ -59,6 +59,9 @@ func (w workload) migration(i int, hook types.PreStartHook) (*batchv1.Job, []run
 		w.networkLabels(&parts.meta, w.networksOf(hook.ContainerSpec))
 	}
 	identity := []any{r.image.Ref, r.spec.Command, r.spec.Entrypoint, r.spec.User}
+	if places := w.project.Places(); len(places) > 0 {
+		identity = append(identity, places) // a database that is elsewhere now has not been migrated
+	}
 	name := compose.NameWithin(fmt.Sprintf("%s-pre-start-%d", w.name, i), 52) + "-" + hash10(identity)
 	return w.newJob(name, w.service.Name, "migration", parts), parts.config, nil
 }
@@ -133,7 +136,7 @@ func (b *builder) job(j types.JobConfig, out *Output) error {
 	}
 	unit := Unit{
 		Service:   j.Name,
-		Release:   compose.NameWithin(b.project.Namespace+"-"+compose.Name(j.Name), longestRelease),
+		Release:   b.project.Release(j.Name),
 		Config:    config,
 		DependsOn: b.dependencies(j.Name, j.DependsOn),
 	}

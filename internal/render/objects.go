@@ -24,9 +24,6 @@ const (
 	annotationName = "perch.dev/service"   // Compose's name
 )
 
-// longestRelease is how long Helm lets the name of a release be.
-const longestRelease = 53
-
 // Objects makes the Kubernetes objects of a project. The images have the keys "web" for a service, "web/pre_start/0" for
 // a hook of it and "job/seed" for a job; one that is missing is named after the Compose file. The project is one that
 // compose.Load returned, so it is not checked again; an error means that a value in it cannot be written in Kubernetes.
@@ -107,7 +104,7 @@ func (b *builder) unitOf(name string) (Unit, error) { return b.unit(b.workloadOf
 func (b *builder) unit(w workload) (Unit, error) {
 	unit := Unit{
 		Service:   w.service.Name,
-		Release:   compose.NameWithin(b.project.Namespace+"-"+w.name, longestRelease),
+		Release:   b.project.Release(w.service.Name),
 		DependsOn: b.dependencies(w.service.Name, w.dependsOn()...),
 		Published: w.published(),
 	}

@@ -34,6 +34,8 @@ func (c Connection) GoString() string { return c.String() }
 type Source struct {
 	Project *types.Project
 	Secrets map[string][]byte // contents of the project's secrets by name, for NAME_FILE variables; may be nil
+
+	Elsewhere func(service string) bool // tells whether a service has no pod in the cluster; nil: each has
 }
 
 // defaultPort is PostgreSQL's.
@@ -43,7 +45,7 @@ const defaultPort = 5432
 func (s Source) Databases() []string {
 	var names []string
 	for _, name := range s.Project.ServiceNames() {
-		if s.isServer(name) {
+		if s.isServer(name) && (s.Elsewhere == nil || !s.Elsewhere(name)) {
 			names = append(names, name)
 		}
 	}
@@ -219,7 +221,9 @@ func (s Source) filled(c Connection) Connection {
 
 // serviceAt is the service that answers at a host name in the project's networks, "" when none does.
 func (s Source) serviceAt(host string) string {
-	if _, there := s.Project.Services[host]; there {
+	if _, there := s.Project.Services[host]; there && s.Elsewhere != nil && s.Elsewhere(host) {
+		return ""
+	} else if there {
 		return host
 	}
 	for _, name := range s.Project.ServiceNames() {

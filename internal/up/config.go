@@ -51,7 +51,8 @@ func Applicable(o Options, project *compose.Project, rendered render.Output) ([]
 
 // Charts are the Helm charts of the services.
 func Charts(o Options, project *compose.Project, rendered render.Output) ([]chart.Chart, error) {
-	w, err := wanted(o, project, rendered, nil)
+	rendered.Units = slices.DeleteFunc(slices.Clone(rendered.Units), func(u render.Unit) bool { return u.Chart != nil }) // they are charts already
+	w, err := wanted(o, nil, project, rendered, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +67,9 @@ func Charts(o Options, project *compose.Project, rendered render.Output) ([]char
 func foresee(ctx context.Context, o Options, project *compose.Project) (map[string]image.Image, error) {
 	options := imageOptions(o, project, deployed(project))
 	options.DryRun = true
+	if len(options.Services) == 0 {
+		return map[string]image.Image{}, nil
+	}
 	s := image.Store{}
 	if status, err := o.Node.Status(ctx); err == nil && status.Running {
 		s = store(o)
@@ -80,7 +84,7 @@ func planDry(ctx context.Context, o Options, project *compose.Project, rendered 
 		return release.Plan{}, err
 	}
 	if !running {
-		w, err := wanted(o, project, rendered, images)
+		w, err := wanted(o, nil, project, rendered, images)
 		if err != nil {
 			return release.Plan{}, err
 		}

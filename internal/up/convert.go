@@ -82,7 +82,7 @@ func imageOptions(o Options, project *compose.Project, keys []string) image.Opti
 // deployed are the keys of the images that the project runs with: those of its services and of jobs on a schedule. A job
 // that is run by hand gets its image then.
 func deployed(project *compose.Project) []string {
-	keys := project.ServiceNames()
+	keys := slices.DeleteFunc(project.ServiceNames(), project.Elsewhere)
 	for _, name := range slices.Sorted(maps.Keys(project.Jobs)) {
 		if triggers := project.Jobs[name].Triggers; triggers != nil && len(triggers.Schedule) > 0 {
 			keys = append(keys, jobKey(name))
@@ -137,8 +137,9 @@ func security(rendered render.Output) (kube.Security, error) {
 	return s, err
 }
 
-// wanted is the project as package release takes it: each service's objects as a chart.
-func wanted(o Options, project *compose.Project, rendered render.Output, images map[string]image.Image) (release.Wanted, error) {
+// wanted is the project as package release takes it: each service's objects as a chart. client is nil when the cluster does not
+// run.
+func wanted(o Options, client *kube.Client, project *compose.Project, rendered render.Output, images map[string]image.Image) (release.Wanted, error) {
 	w := release.Wanted{
 		Project: project.Name, Namespace: namespaceOf(o, project), Volumes: rendered.Volumes,
 		RemoveOrphans: o.RemoveOrphans, Recreate: o.ForceRecreate,
@@ -150,21 +151,36 @@ func wanted(o Options, project *compose.Project, rendered render.Output, images 
 	// Services that were not asked for, or whose profile is off, are no orphans.
 	w.Known = slices.Concat(slices.Collect(maps.Keys(project.AllServices())), slices.Collect(maps.Keys(project.Jobs)))
 	for _, u := range rendered.Units {
-		c, err := chart.New(u.Release, tagOf(images[u.Service].Ref), u.Objects)
-		if err != nil {
+		unit := release.Unit{Service: u.Service, Release: u.Release, Objects: u.Objects}
+		if u.Chart != nil {
+			var s kube.Security
+			if unit, s, err = o.foreign(client, project, u); err != nil {
+				return w, err
+			}
+			w.Security = both(w.Security, s)
+		} else if unit.Chart, err = chart.New(u.Release, tagOf(images[u.Service].Ref), u.Objects); err != nil {
 			return w, err
 		}
-		unit := release.Unit{
-			Service: u.Service, Release: u.Release, Chart: c, Config: u.Config, Migrations: u.Migrations, Objects: u.Objects,
-			TakeBack: o.TakeBack || u.OnFailure == "rollback", Once: o.once[u.Service],
-			Guessed: images[u.Service].Built && images[u.Service].Unknown != "",
-		}
+		unit.Config, unit.Migrations = u.Config, u.Migrations
+		unit.TakeBack, unit.Once = o.TakeBack || u.OnFailure == "rollback", o.once[u.Service]
+		unit.Guessed = images[u.Service].Built && images[u.Service].Unknown != ""
 		for _, d := range u.DependsOn {
 			unit.DependsOn = append(unit.DependsOn, release.Dependency(d))
 		}
 		w.Units = append(w.Units, unit)
 	}
 	return w, nil
+}
+
+// both is what a namespace must let in for two of its parts.
+func both(a, b kube.Security) kube.Security {
+	switch {
+	case !b.Privileged:
+		return a
+	case !a.Privileged:
+		return b
+	}
+	return kube.Security{Privileged: true, Because: a.Because + ", " + b.Because}
 }
 
 // tagOf is the version that an image's name tells, "" when it has none.
@@ -179,7 +195,7 @@ func tagOf(ref string) string {
 func built(services []string, project *compose.Project) []string {
 	var out []string
 	for _, name := range services {
-		if project.Project.Services[name].Build != nil {
+		if project.Project.Services[name].Build != nil && !project.Elsewhere(name) {
 			out = append(out, name)
 		}
 	}

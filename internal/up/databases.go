@@ -40,7 +40,7 @@ func (d databases) state(ctx context.Context, service string) (schema.State, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askDatabase)
 	defer cancel()
-	pod, err := d.client.RunningPod(ctx, d.namespace, kube.Selector(d.namespace, compose.Name(compose.PodOf(d.project.Project, c.Service))), c.Service, 0)
+	pod, err := d.client.RunningPod(ctx, d.namespace, selectorOf(d.project, d.namespace, c.Service), c.Service, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,12 @@ func (d databases) version(ctx context.Context, service string) string {
 }
 
 func sourceOf(project *compose.Project) schema.Source {
-	return schema.Source{Project: project.Project, Secrets: project.SecretData}
+	return schema.Source{Project: project.Project, Secrets: project.SecretData, Elsewhere: provided(project)}
+}
+
+// provided tells which services are provided from elsewhere, and so have no pod.
+func provided(project *compose.Project) func(string) bool {
+	return func(service string) bool { return project.Services[service].Provided != nil }
 }
 
 // executing are the options with which the session's plans are executed.

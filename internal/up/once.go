@@ -24,7 +24,7 @@ import (
 // mayEnd tells whether the file leaves open that a service ends: restart is not said, and nothing makes it a server.
 func mayEnd(p *compose.Project, name string) bool {
 	s, ok := p.Project.Services[name]
-	if !ok || s.Restart != "" || s.Deploy != nil && (s.Deploy.Mode != "" || s.Deploy.RestartPolicy != nil) {
+	if !ok || p.Elsewhere(name) || s.Restart != "" || s.Deploy != nil && (s.Deploy.Mode != "" || s.Deploy.RestartPolicy != nil) {
 		return false
 	}
 	x := p.Services[name]

@@ -68,6 +68,9 @@ func (o Options) imagesFor(
 	if err := o.checkRegistry(project, keys); err != nil {
 		return nil, err
 	}
+	if len(keys) == 0 {
+		return map[string]image.Image{}, nil
+	}
 	options := imageOptions(o, project, keys)
 	var s image.Store
 	if slices.ContainsFunc(keys, func(key string) bool { return builds(project, key) }) {

@@ -63,6 +63,9 @@ func MakePlan(ctx context.Context, o Options) (Plan, error) {
 	if project, err = o.recallDry(ctx, project); err != nil {
 		return p, err
 	}
+	if err := o.fetchCharts(ctx, project); err != nil {
+		return p, err
+	}
 	images, err := foresee(ctx, o, project)
 	if err != nil {
 		return p, err

@@ -79,6 +79,9 @@ func (s *Session) result() Result {
 }
 
 func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (err error) {
+	if err := s.options.fetchCharts(ctx, s.project); err != nil {
+		return err
+	}
 	if s.client, s.images, err = prepare(ctx, s.options, s.project, deployed(s.project), r); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/perch-k8s/perch/internal/chart"
 	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/image"
 	"github.com/perch-k8s/perch/internal/kube"
@@ -42,7 +43,10 @@ type Options struct {
 	MaxFailures   *int           // how many of those requests may fail; nil: they are told only
 	Verbose       bool           // every line that a build prints
 
-	once map[string]string // services that were seen to end, with the program that did
+	ChartCache string // folder for charts of others that were downloaded; "" is none
+
+	charts map[string]chart.Chart // of services that are one, by service; see fetchCharts
+	once   map[string]string      // services that were seen to end, with the program that did
 }
 
 // Result is what Up did.
@@ -104,7 +108,9 @@ func prepare(
 		return err
 	})
 	both.Go(func() (err error) {
-		images, err = image.Resolve(ctx, imageOptions(o, project, keys), store(o), r)
+		if len(keys) > 0 {
+			images, err = image.Resolve(ctx, imageOptions(o, project, keys), store(o), r)
+		}
 		return err
 	})
 	return client, images, both.Wait()
@@ -114,8 +120,11 @@ func prepare(
 func plan(
 	ctx context.Context, o Options, client *kube.Client, project *compose.Project, rendered render.Output, images map[string]image.Image,
 ) (release.Plan, error) {
-	wanted, err := wanted(o, project, rendered, images)
+	wanted, err := wanted(o, client, project, rendered, images)
 	if err != nil {
+		return release.Plan{}, err
+	}
+	if err := checkSecrets(ctx, client, project, wanted.Namespace); err != nil {
 		return release.Plan{}, err
 	}
 	observed, err := release.Observe(ctx, client, project.Name, wanted.Namespace)
