@@ -213,22 +213,26 @@ func rewrittenURL(m []string, c connection) string {
 	if c.database != "" {
 		path = "/" + url.PathEscape(c.database)
 	}
-	if len(c.settings) > 0 {
-		query = "?" + mergedSettings(strings.TrimPrefix(query, "?"), c.settings)
+	if query != "" || len(c.settings) > 0 {
+		query = "?" + mergedSettings(strings.TrimPrefix(query, "?"), c)
 	}
 	return scheme + user + host + port + path + query + end
 }
 
-// mergedSettings are the settings of a query with others over them.
-func mergedSettings(query string, over []string) string {
+// mergedSettings are the settings of a query with those of the connection over them. JDBC has user and password there.
+func mergedSettings(query string, c connection) string {
 	key := func(setting string) string { name, _, _ := strings.Cut(setting, "="); return name }
+	now := map[string]string{"user": c.user, "username": c.user, "password": c.password}
 	var all []string
 	for _, one := range strings.Split(query, "&") {
-		if one != "" && !slices.ContainsFunc(over, func(other string) bool { return key(other) == key(one) }) {
+		if value := now[key(one)]; value != "" {
+			one = key(one) + "=" + url.QueryEscape(value)
+		}
+		if one != "" && !slices.ContainsFunc(c.settings, func(other string) bool { return key(other) == key(one) }) {
 			all = append(all, one)
 		}
 	}
-	return strings.Join(append(all, over...), "&")
+	return strings.Join(append(all, c.settings...), "&")
 }
 
 // oneSetting is name = value in a list of settings; a value may be in quotes.

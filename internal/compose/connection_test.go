@@ -33,6 +33,9 @@ func TestRewritten(t *testing.T) {
 		connection{host: "db", user: "u", password: "p", database: "d"},
 		map[string]string{"SPRING_DATASOURCE_URL": "jdbc:postgresql://db/d", "SPRING_DATASOURCE_USERNAME": "u", "SPRING_DATASOURCE_PASSWORD": "p"},
 	}, {
+		"a URL with the user among its settings", map[string]string{"A": "jdbc:postgresql://postgres:5432/shop?user=app&password=x&ssl=true"}, connection{host: "db", user: "u", password: "p&"},
+		map[string]string{"A": "jdbc:postgresql://db:5432/shop?user=u&password=p%26&ssl=true"},
+	}, {
 		"parts", map[string]string{"PGHOST": "postgres", "PGPORT": "5432", "PGUSER": "app", "PGPASSWORD": "x", "PGDATABASE": "shop", "PGAPPNAME": "shop"}, managed(),
 		map[string]string{"PGHOST": "db.example.com", "PGPORT": "6432", "PGUSER": "shop_app", "PGPASSWORD": "p@ss w/rd", "PGDATABASE": "shop_prod"},
 	}, {

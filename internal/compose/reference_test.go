@@ -43,7 +43,9 @@ func page() string {
 		"- **ignored**: the application runs without it; a warning says so\n" +
 		"- **refused**: the application would not be the same; an error names file, line and a way out\n\n" +
 		"Attributes of `jobs` and of `pre_start` hooks are as those of services, unless they have a line of their own. Some verdicts are for\n" +
-		"some values only: `init: false` is no reason to warn.\n\n| attribute | verdict | |\n|---|---|---|\n")
+		"some values only: `init: false` is no reason to warn.\n\n" +
+		"A service that runs elsewhere, or is somebody's Helm chart, needs no image; of its other attributes only names, variables and\n" +
+		"`depends_on` count: [backing services](backing-services.md).\n\n| attribute | verdict | |\n|---|---|---|\n")
 	for _, path := range schema.AttributePaths() {
 		name := string(path)
 		rule, own := table[name]

@@ -99,3 +99,18 @@ func TestConnectionHidesPassword(t *testing.T) {
 		}
 	}
 }
+
+// TestFindElsewhere: a server that runs elsewhere has no pod, so it is none of the project's.
+func TestFindElsewhere(t *testing.T) {
+	t.Parallel()
+	s := source(t, "services:"+server+"  web: {image: web, depends_on: [db]}\n  worker: {image: web, environment: {PGHOST: db}}\n")
+	s.Elsewhere = func(service string) bool { return service == "db" }
+	if found := s.Databases(); len(found) > 0 {
+		t.Errorf("databases %v", found)
+	}
+	for _, service := range []string{"web", "worker"} {
+		if c, found := s.Find(service); found {
+			t.Errorf("service %s uses %v", service, c)
+		}
+	}
+}

@@ -3,10 +3,13 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -26,6 +29,13 @@ const providedOverride = `services:
     x-perch:
       provided:
         url: postgres://shop_owner:${MANAGED_PASSWORD}@postgres.managed.svc.cluster.local:5432/shop_prod?sslmode=disable
+`
+
+// secretOverride has the URL in a Secret of the namespace.
+const secretOverride = `services:
+  postgres:
+    x-perch:
+      provided: {host: postgres.managed.svc.cluster.local, secret: shop-db, keys: {DATABASE_URL: url}}
 `
 
 // managedPassword is that of the database elsewhere; in a URL it needs to be escaped.
@@ -53,9 +63,10 @@ func TestBackingServices(t *testing.T) {
 	})
 	t.Run("Chart", func(t *testing.T) { testChartService(t, a) })
 	t.Run("Provided", func(t *testing.T) { testProvidedService(t, a) })
+	t.Run("Secret", func(t *testing.T) { testProvidedSecret(t, a) })
 	t.Run("Inside again", func(t *testing.T) {
 		a.write(t, "compose.override.yaml", "services: {}\n")
-		wantText(t, a.perchApp(t, "up", "-d").stderr, "postgres 4")
+		wantText(t, a.perchApp(t, "up", "-d").stderr, "postgres 5")
 		if got := len(readPage(mustFetch(t, a.url())).greetings); got != 8 {
 			t.Errorf("the volume of before has %d greetings", got)
 		}
@@ -89,7 +100,9 @@ func (a *app) wantSeeded(t *testing.T, added int) {
 	})
 }
 
-func escapedPassword() string { return strings.NewReplacer("@", "%40", "/", "%2F", ":", "%3A").Replace(managedPassword) }
+func escapedPassword() string {
+	return strings.NewReplacer("@", "%40", "/", "%2F", ":", "%3A").Replace(managedPassword)
+}
 
 func testChartService(t *testing.T, a *app) {
 	a.write(t, "compose.override.yaml", chartOverride)
@@ -128,7 +141,9 @@ func testProvidedService(t *testing.T, a *app) {
 	if err != nil || s.Spec.ExternalName != "postgres.managed.svc.cluster.local" {
 		t.Errorf("service %v, %v", s, err)
 	}
-	run := func(code int, args ...string) outcome { return a.want(t, code, command{dir: a.dir, args: args, env: env}) }
+	run := func(code int, args ...string) outcome {
+		return a.want(t, code, command{dir: a.dir, args: args, env: env})
+	}
 	const where = "provided from elsewhere"
 	wantText(t, run(2, "psql").stderr, `service "postgres" is `+where+" (postgres.managed.svc.cluster.local:5432)")
 	wantText(t, run(2, "logs", "postgres").stderr, where)
@@ -137,4 +152,28 @@ func testProvidedService(t *testing.T, a *app) {
 	if text := run(0, "config").all() + run(0, "config", "--format", "kubernetes").all(); strings.Contains(text, managedPassword) || strings.Contains(text, escapedPassword()) {
 		t.Error("config shows the password")
 	}
+}
+
+func testProvidedSecret(t *testing.T, a *app) {
+	a.write(t, "compose.override.yaml", secretOverride)
+	run := func(code int, args ...string) outcome {
+		return a.want(t, code, command{dir: a.dir, args: args, env: a.env()})
+	}
+	before := a.node.podIDs(t, a.namespace)
+	wantText(t, run(1, "up", "-d").stderr, "the Secret shop-db, which says where it is provided, is not in namespace kube-native",
+		"perch kubectl create secret generic shop-db -n kube-native --from-literal=url=...")
+	url := "postgres://shop_owner:" + escapedPassword() + "@postgres.managed.svc.cluster.local:5432/shop_prod"
+	run(0, "kubectl", "create", "secret", "generic", "shop-db", "-n", a.namespace, "--from-literal=uri="+url)
+	wantText(t, run(1, "up", "-d").stderr, "the Secret shop-db in namespace kube-native has no key url")
+	if diff := cmp.Diff(before, a.node.podIDs(t, a.namespace)); diff != "" {
+		t.Errorf("pods changed (-before +now):\n%s", diff)
+	}
+	run(0, "kubectl", "patch", "secret", "shop-db", "-n", a.namespace, "--type=merge", "-p", fmt.Sprintf(`{"stringData":{"url":%q}}`, url))
+	run(0, "up", "-d")
+	a.wantSeeded(t, 0)
+	c := a.node.deployment(t, a.namespace, "web").Spec.Template.Spec.Containers[0]
+	if i := slices.IndexFunc(c.Env, func(v corev1.EnvVar) bool { return v.Name == "DATABASE_URL" }); i < 0 || c.Env[i].ValueFrom.SecretKeyRef.Name != "shop-db" {
+		t.Errorf("variables %v", c.Env)
+	}
+	run(0, "kubectl", "delete", "secret", "shop-db", "-n", a.namespace)
 }
