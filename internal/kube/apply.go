@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/perch-k8s/perch/internal/fault"
 )
 
 // parallelApplies bounds how many objects are on their way to the API server at once.
@@ -139,8 +141,8 @@ func (c *Client) Delete(ctx context.Context, objs []runtime.Object) error {
 }
 
 // EnsureNamespace creates the namespace when it is not there; one that is being deleted is waited for. One that is there is
-// left as it is, but where Perch enforces a stricter level of Pod Security there than is wanted, more is let in. changed says
-// what was done, "" when nothing was.
+// left as it is, but where Perch enforces a stricter level of Pod Security there than is wanted, more is let in. One that this
+// account may not look at is taken to be there: its rights end at what is in it. changed says what was done, "" when nothing was.
 func (c *Client) EnsureNamespace(ctx context.Context, want *corev1.Namespace) (changed string, err error) {
 	namespaces, name := c.Interface.CoreV1().Namespaces(), want.Name
 	for {
@@ -152,6 +154,8 @@ func (c *Client) EnsureNamespace(ctx context.Context, want *corev1.Namespace) (c
 			if err := waitGone(ctx, namespaceSource(namespaces, name), found.UID); err != nil {
 				return "", fmt.Errorf("namespace %s is being deleted: %w", name, err)
 			}
+		case apierrors.IsForbidden(err):
+			return "", nil
 		case !apierrors.IsNotFound(err):
 			return "", c.Explain(fmt.Errorf("namespace %s: %w", name, err))
 		}
@@ -161,6 +165,9 @@ func (c *Client) EnsureNamespace(ctx context.Context, want *corev1.Namespace) (c
 			return "created; Pod Security is " + s.String(), nil
 		case err == nil:
 			return "created", nil
+		case apierrors.IsForbidden(err):
+			return "", fault.New(fault.Other, "have it made by who may: kubectl create namespace "+name+"; or deploy into another one with -n",
+				"namespace %s is not there, and this account may not make it: %w", name, err)
 		case !apierrors.IsAlreadyExists(err):
 			return "", err
 		}

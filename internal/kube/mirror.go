@@ -29,6 +29,7 @@ type source[T any] struct {
 	watch    func(context.Context, metav1.ListOptions) (watch.Interface, error)
 	labels   string // label selector
 	fields   string // field selector
+	optional bool   // an account that may not look sees none of them, and goes without
 	identify func(*T) metav1.Object
 }
 
@@ -56,6 +57,11 @@ func (m *mirror[T]) run(ctx context.Context) error {
 	for {
 		err := m.follow(ctx)
 		if ctx.Err() != nil {
+			return nil
+		}
+		if m.source.optional && apierrors.IsForbidden(err) {
+			m.replace(nil)
+			<-ctx.Done()
 			return nil
 		}
 		if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
@@ -204,7 +210,7 @@ func podSource(c coreclient.PodInterface, labels string) source[corev1.Pod] {
 
 func eventSource(c coreclient.EventInterface) source[corev1.Event] {
 	s := sourceOf(c, func(l *corev1.EventList) []corev1.Event { return l.Items }, func(o *corev1.Event) metav1.Object { return o })
-	s.fields = "type=" + corev1.EventTypeWarning
+	s.fields, s.optional = "type="+corev1.EventTypeWarning, true // they tell why, and are not what is waited for
 	return s
 }
 

@@ -10,11 +10,14 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
+
+	"github.com/perch-k8s/perch/internal/fault"
 )
 
 // SecurityAnnotation of a namespace says which level of Pod Security Perch enforces there, and why it is not baseline. Where
@@ -115,6 +118,10 @@ func (c *Client) SetSecurity(ctx context.Context, namespace string, s Security) 
 		return err
 	}
 	_, err = c.Interface.CoreV1().Namespaces().Patch(ctx, namespace, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager})
+	if apierrors.IsForbidden(err) {
+		return fault.New(fault.Other, "have it set by who may: kubectl label --overwrite namespace "+namespace+" "+api.EnforceLevelLabel+"="+s.Level(),
+			"namespace %s: Pod Security has to be %s: %w", namespace, s, err)
+	}
 	if err != nil {
 		return c.Explain(fmt.Errorf("namespace %s: Pod Security: %w", namespace, err))
 	}

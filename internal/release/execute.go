@@ -110,6 +110,9 @@ func enter(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o E
 		if !errors.Is(err, errNoNamespace) {
 			return l, held, err
 		}
+		if _, gerr := c.Interface.CoreV1().Namespaces().Get(ctx, p.Namespace, metav1.GetOptions{}); kube.Forbidden(gerr) {
+			return nil, nil, fault.New(fault.Other, "have it made by who may: kubectl create namespace "+p.Namespace, "%w, and this account may not make it", err)
+		}
 	}
 }
 

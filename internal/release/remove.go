@@ -201,6 +201,10 @@ func (rm *remover) removeNamespace(ctx context.Context, ours bool) error {
 	if !ours {
 		return nil
 	}
+	if may, err := rm.client.MayChange(ctx, "delete", rm.namespace); err != nil || !may {
+		rm.report.Report(progress.Event{ID: id, Status: progress.Same, Text: "kept: this account may not remove it"})
+		return err
+	}
 	left, err := rm.client.Leftovers(ctx, rm.namespace)
 	if err != nil {
 		return rm.client.Explain(err)
