@@ -125,6 +125,14 @@ risky    permission to list events in namespace shop: the cause of a rollout tha
 			s.namespace, s.absent, s.denied = nil, true, map[right]bool{{"create", "", "namespaces"}: true}
 		}), `
 missing  permission to create namespaces: namespace shop is not there`},
+		{"a namespace that is not there, or not ours", []runtime.Object{web()}, nil, good(func(s *Seen) {
+			s.namespace = nil
+			for one := range essentials(rightsFor([]kindUse{{kind: schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}}})) {
+				s.denied[one] = true
+			}
+		}), `
+missing  permission to do anything in namespace shop: it is not there, or is somebody else's
+unknown  Pod Security of namespace shop: this account may not look at the namespace`},
 		{"nothing may be looked at", []runtime.Object{web(), data(nil), entry(nil, ""), balanced()}, func(w *Wanted) { w.Platforms = amd }, Seen{
 			version: version.Info{Major: "1", Minor: "36"}, denied: map[right]bool{},
 		}, `

@@ -41,52 +41,79 @@ func granted(rules []authorizationv1.ResourceRule, one right, namespace string) 
 
 // judgeRights names what this account may not do, a finding for each resource and what is lost by it.
 func judgeRights(n Needs, s Seen) Findings {
-	all := Findings{}
-	if s.denied[right{"create", "", "namespaces"}] {
-		all = append(all, Finding{
+	essential, denied := essentials(n.rights), 0
+	for one := range essential {
+		if s.denied[one] {
+			denied++
+		}
+	}
+	makeIt := "have it made by who may: kubectl create namespace " + n.Namespace
+	switch {
+	case s.denied[right{"create", "", "namespaces"}]:
+		return Findings{{
 			Level: Missing, What: "permission to create namespaces", Why: fmt.Sprintf("namespace %s is not there", n.Namespace),
-			Hint: "have it made by who may: kubectl create namespace " + n.Namespace + "; or deploy into another one with -n",
-		})
+			Hint: makeIt + "; or deploy into another one with -n\n" + grant(n, s),
+		}}
+	case denied == len(essential) && s.namespace == nil && !s.absent:
+		return Findings{{
+			Level: Missing, What: "permission to do anything in namespace " + n.Namespace, Why: "it is not there, or is somebody else's",
+			Hint: makeIt + "; or deploy into another one with -n\n" + grant(n, s),
+		}}
 	}
-	hint := ""
-	type row struct{ group, resource, without string }
-	verbs, why := map[row][]string{}, map[row]string{}
-	var rows []row
-	essential := map[right]bool{}
-	for _, p := range n.rights {
-		for _, verb := range p.Verbs {
-			essential[right{verb, p.Group, p.Resource}] = essential[right{verb, p.Group, p.Resource}] || p.Without == ""
+	all := Findings{}
+	for _, l := range lost(n.rights, s.denied, essential) {
+		f := Finding{Level: Missing, What: permissionTo(l.verbs, l.of, n.Namespace), Why: l.of.Why}
+		if l.of.Without != "" {
+			f.Level, f.Why = Risky, l.of.Without
 		}
-	}
-	for _, p := range n.rights {
-		r := row{p.Group, p.Resource, p.Without}
-		for _, verb := range p.Verbs {
-			one := right{verb, p.Group, p.Resource}
-			if !s.denied[one] || slices.Contains(verbs[r], verb) || p.Without != "" && essential[one] {
-				continue
-			}
-			if len(verbs[r]) == 0 {
-				rows, why[r] = append(rows, r), p.Why
-			}
-			verbs[r] = append(verbs[r], verb)
-		}
-	}
-	for _, r := range rows {
-		if hint == "" {
-			hint = grant(n, s)
-		}
-		f := Finding{Level: Missing, What: permissionTo(verbs[r], r.group, r.resource, n.Namespace), Why: why[r], Hint: hint}
-		if r.without != "" {
-			f.Level, f.Why = Risky, r.without
-		}
+		f.Hint = grant(n, s)
 		all = append(all, f)
 	}
 	return all
 }
 
-func permissionTo(verbs []string, group, resource, namespace string) string {
+// essentials are the rights that nothing works without.
+func essentials(all []Permission) map[right]bool {
+	needed := slices.DeleteFunc(slices.Clone(all), func(p Permission) bool { return p.Without != "" })
+	found := map[right]bool{}
+	for _, one := range rightsOf(needed) {
+		found[one] = true
+	}
+	return found
+}
+
+// loss is the verbs of a resource that are not given, and the first permission that has one of them.
+type loss struct {
+	of    Permission
+	verbs []string
+}
+
+// lost folds what is denied by resource and what is lost by it. A right that is essential counts as such only.
+func lost(all []Permission, denied, essential map[right]bool) []loss {
+	var out []loss
+	for _, p := range all {
+		for _, verb := range p.Verbs {
+			one := right{verb, p.Group, p.Resource}
+			if !denied[one] || p.Without != "" && essential[one] {
+				continue
+			}
+			at := slices.IndexFunc(out, func(l loss) bool {
+				return l.of.Group == p.Group && l.of.Resource == p.Resource && l.of.Without == p.Without
+			})
+			if at < 0 {
+				at, out = len(out), append(out, loss{of: p})
+			}
+			if !slices.Contains(out[at].verbs, verb) {
+				out[at].verbs = append(out[at].verbs, verb)
+			}
+		}
+	}
+	return out
+}
+
+func permissionTo(verbs []string, of Permission, namespace string) string {
 	slices.SortFunc(verbs, func(a, b string) int { return cmp.Compare(slices.Index(verbOrder(), a), slices.Index(verbOrder(), b)) })
-	return fmt.Sprintf("permission to %s %s in namespace %s", strings.Join(verbs, ", "), inFull(group, resource), namespace)
+	return fmt.Sprintf("permission to %s %s in namespace %s", strings.Join(verbs, ", "), inFull(of.Group, of.Resource), namespace)
 }
 
 // inFull is a resource with its group, as kubectl writes it: deployments.apps/scale.

@@ -228,9 +228,10 @@ func settle(t *testing.T, c *kube.Client, namespace string) {
 	}
 }
 
-// wholeLife deploys a project, changes it, has a rollout fail, rolls back, and removes all.
-func wholeLife(t *testing.T, c *kube.Client, ns string, volumes bool) {
+// wholeLife deploys a project, changes it, has a rollout fail, rolls back, and removes all. It gives what the removal told.
+func wholeLife(t *testing.T, c *kube.Client, ns string, volumes bool) map[string]progress.Status {
 	t.Helper()
+	removed := &recorder{}
 	options := ExecuteOptions{Timeout: time.Minute, HistoryMax: 3}
 	steps := []struct {
 		name string
@@ -253,7 +254,7 @@ func wholeLife(t *testing.T, c *kube.Client, ns string, volumes bool) {
 			return err
 		}},
 		{"remove", func() error {
-			return Remove(t.Context(), c, "shop", ns, RemoveOptions{Timeout: time.Minute, Volumes: volumes}, progress.Discard)
+			return Remove(t.Context(), c, "shop", ns, RemoveOptions{Timeout: time.Minute, Volumes: volumes}, removed)
 		}},
 	}
 	for _, s := range steps {
@@ -261,6 +262,7 @@ func wholeLife(t *testing.T, c *kube.Client, ns string, volumes bool) {
 			t.Fatalf("%s: %v", s.name, err)
 		}
 	}
+	return removed.last()
 }
 
 // given makes a namespace for an account that may not make it: with Perch's label on it, and no level of Pod Security, which the
@@ -359,7 +361,10 @@ func TestPermissionsAreThoseThatAreUsed(t *testing.T) {
 		t.Error(err)
 	}
 	a.reset()
-	wholeLife(t, c, ns, true)
+	removed := wholeLife(t, c, ns, true)
+	if removed["service web"] != progress.Done || removed["volume db-data"] != progress.Done || removed["namespace "+ns] != progress.Same {
+		t.Errorf("the removal told %v", removed)
+	}
 
 	table := map[string]bool{}
 	for _, p := range needs.Permissions() {
