@@ -154,7 +154,7 @@ func (a *app) store(ctx context.Context) (image.Store, error) {
 		return image.Store{}, notRunning(cluster)
 	}
 	containerd, builder := cluster.Store()
-	return image.Store{Containerd: containerd, Builder: builder}, nil
+	return image.Store{Containerd: containerd, Builder: builder, Registries: cluster.Registries()}, nil
 }
 
 // notRunning is the error of a command that needs a running cluster.

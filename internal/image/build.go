@@ -25,27 +25,30 @@ const (
 	dockerfileMount = "dockerfile"
 )
 
-// buildDockerfile has BuildKit build t's recipe and store it under each of refs.
-func (rs *resolver) buildDockerfile(ctx context.Context, t *task, refs, parents []string) error {
+// buildDockerfile has BuildKit build t's recipe and store it under each of refs. Base is the image that it was built on. For a
+// registry layers are compressed, and nothing is unpacked: no pod of the node has the image.
+func (rs *resolver) buildDockerfile(ctx context.Context, t *task, refs, parents []string) (base string, err error) {
 	b, err := rs.openBuilder()
 	if err != nil {
-		return err
+		return "", err
+	}
+	export := map[string]string{"name": strings.Join(refs, ","), "store": "true", "unpack": "true", "compression": "uncompressed"}
+	if rs.options.Registry.On() {
+		export["unpack"], export["compression"], export["oci-mediatypes"] = "false", "gzip", "true"
 	}
 	o := buildkit.SolveOpt{
 		Frontend:      "dockerfile.v0",
 		FrontendAttrs: rs.attributes(t, parents),
 		SharedKey:     t.recipe.config.Context, // the builder keeps what was sent under it: only changes travel
-		Exports: []buildkit.ExportEntry{{Type: buildkit.ExporterImage, Attrs: map[string]string{
-			"name": strings.Join(refs, ","), "store": "true", "unpack": "true", "compression": "uncompressed",
-		}}},
+		Exports:       []buildkit.ExportEntry{{Type: buildkit.ExporterImage, Attrs: export}},
 	}
 	cleanup, err := t.recipe.mounts(&o)
 	defer cleanup()
 	if err != nil {
-		return err
+		return "", err
 	}
 	if o.Session, err = rs.attachables(t.recipe); err != nil {
-		return err
+		return "", err
 	}
 	t.recipe.options(&o)
 	for _, text := range t.recipe.caution() {
@@ -63,9 +66,9 @@ func (rs *resolver) buildDockerfile(ctx context.Context, t *task, refs, parents 
 	_, err = b.Solve(ctx, nil, o, statuses)
 	<-done
 	if err != nil {
-		return t.recipe.explain(ctx, err, m)
+		return "", t.recipe.explain(ctx, err, m)
 	}
-	return nil
+	return rs.store.baseOf(ctx, refs[0], m.bases, t.recipe.matcher())
 }
 
 // attributes are the Dockerfile frontend's settings.
@@ -74,7 +77,7 @@ func (rs *resolver) attributes(t *task, parents []string) map[string]string {
 	c := r.config
 	a := map[string]string{
 		"filename":           defaultDockerfile,
-		"platform":           r.platform,
+		"platform":           r.platform(),
 		"image-resolve-mode": "local", // an image in the store needs no registry
 		"cmdline":            "perch", // else a "# syntax=" line is taken as the name of an image to run
 	}

@@ -18,6 +18,10 @@ import (
 // mendHint is the hint for a build that failed by its own fault.
 const mendHint = "mend it and run the same command again; with --debug every line of the build is shown"
 
+// foreignHint is for a RUN with programs of another processor, for which the kernel has no emulator.
+const foreignHint = "let this machine run programs of that processor: apt-get install qemu-user-static; " +
+	"or compile for it with those of its own: FROM --platform=$BUILDPLATFORM, with TARGETARCH for the compiler"
+
 // explain words a failed build for people: the Dockerfile's line, the instruction, and what became of it.
 func (r *recipe) explain(ctx context.Context, err error, m *meter) error {
 	if ctx.Err() != nil {
@@ -46,6 +50,9 @@ func (r *recipe) explain(ctx context.Context, err error, m *meter) error {
 		out.Hint = "try again: it starts anew by itself"
 	default:
 		out.Err = fmt.Errorf("service %q: %s%s", r.owner, where, strings.TrimPrefix(plainText(err), "failed to solve: "))
+	}
+	if isExit && strings.Contains(strings.Join(out.Output, "\n"), "exec format error") {
+		out.Hint = foreignHint
 	}
 	if strings.Contains(err.Error(), "no space left on device") {
 		out.Hint = "free some disk space, then try again"

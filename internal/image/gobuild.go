@@ -11,51 +11,75 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 
+	"github.com/containerd/platforms"
+	ggcr "github.com/google/go-containerregistry/pkg/v1"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/mod/modfile"
 
 	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/progress"
 )
 
-// buildGo compiles t's module with this machine's Go and stores it under each of refs, on a base of our own.
+// buildGo makes t's image for the node and stores it under each of refs.
 func (rs *resolver) buildGo(ctx context.Context, t *task, refs []string) error {
-	r := t.recipe
-	tmp, err := os.MkdirTemp("", "perch-go")
+	made, err := rs.goImages(ctx, t, false)
 	if err != nil {
 		return err
-	}
-	defer func() { _ = os.RemoveAll(tmp) }() // in the temporary folder: the system clears it too
-	binary := filepath.Join(tmp, "binary")
-	rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "go build " + r.main})
-	if err := r.compile(ctx, binary); err != nil {
-		return err
-	}
-	base, warning, err := baseFiles(os.DirFS("/"))
-	if err != nil {
-		return r.fault("", "base image: %w", err)
-	}
-	if warning != "" {
-		rs.report.Report(progress.Event{ID: t.id, Status: progress.Warned, Text: warning})
-	}
-	img, err := goImage(base, r.binaryName(), binary, r.config.Labels)
-	if err != nil {
-		return r.fault("", "%w", err)
 	}
 	rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "storing"})
 	for _, ref := range refs { // what is there already is not sent again
-		if err := rs.store.importImage(ctx, img, ref); err != nil {
+		if err := rs.store.importImage(ctx, made[0], ref); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// goImages compiles t's module with this machine's Go, once for each platform, and puts each binary on a base of our own.
+// Layers are compressed for a registry, and not for the node, which would only have to unpack them again.
+func (rs *resolver) goImages(ctx context.Context, t *task, compressed bool) ([]ggcr.Image, error) {
+	r := t.recipe
+	tmp, err := os.MkdirTemp("", "perch-go")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }() // in the temporary folder: the system clears it too
+	base, warning, err := baseFiles(os.DirFS("/"))
+	if err != nil {
+		return nil, r.fault("", "base image: %w", err)
+	}
+	if warning != "" {
+		rs.report.Report(progress.Event{ID: t.id, Status: progress.Warned, Text: warning})
+	}
+	var out []ggcr.Image
+	for _, text := range r.platforms {
+		p, err := platforms.Parse(text)
+		if err != nil {
+			return nil, r.fault("", "build platform %q: %w", text, err)
+		}
+		step := "go build " + r.main
+		if len(r.platforms) > 1 {
+			step += " for " + text
+		}
+		rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: step})
+		binary := filepath.Join(tmp, strings.ReplaceAll(text, "/", "-"))
+		if err := r.compile(ctx, p, binary); err != nil {
+			return nil, err
+		}
+		img, err := goApp{base: base, name: r.binaryName(), binary: binary, labels: r.config.Labels, platform: p, compressed: compressed}.image()
+		if err != nil {
+			return nil, r.fault("", "%w", err)
+		}
+		out = append(out, img)
+	}
+	return out, nil
+}
+
 // compile is `go build` as ko does it: static, and the same bytes for the same source wherever it lies.
-func (r *recipe) compile(ctx context.Context, out string) error {
+func (r *recipe) compile(ctx context.Context, p ocispec.Platform, out string) error {
 	tool, err := exec.LookPath("go")
 	if err != nil {
 		return r.fault("install Go, or write a Dockerfile", "a folder with a go.mod and no Dockerfile is built with this machine's Go, and it has none")
@@ -63,7 +87,10 @@ func (r *recipe) compile(ctx context.Context, out string) error {
 	// The commit is in the image's tag. In the binary it would make every commit another image.
 	cmd := exec.CommandContext(ctx, tool, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, r.main)
 	cmd.Dir = r.config.Context
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+p.Architecture)
+	if p.Architecture == "arm" && p.Variant != "" {
+		cmd.Env = append(cmd.Env, "GOARM="+strings.TrimPrefix(p.Variant, "v"))
+	}
 	text := &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = text, text
 	if err := cmd.Run(); err != nil {
@@ -101,9 +128,6 @@ func (r *recipe) useGo() error {
 	if c.Target != "" || len(c.Args) > 0 || len(c.Secrets) > 0 || len(c.AdditionalContexts) > 0 {
 		return r.fault("write a Dockerfile, or take those keys away",
 			"%s has a go.mod and no Dockerfile, and then args, target, secrets and additional_contexts of build have no meaning", c.Context)
-	}
-	if r.platform != hostPlatform() {
-		return r.fault("leave platforms away", "a folder without a Dockerfile is built for %s, not %s", hostPlatform(), r.platform)
 	}
 	r.golang, r.dockerfile = true, ""
 	if err := r.findMain(); err != nil {

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"os"
 	"path"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -23,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // The user that a Go image runs as; the number is what distroless and ko use.
@@ -90,21 +90,30 @@ func zoneFiles(host fs.FS) ([]file, error) {
 	return out, err
 }
 
-// goImage is an image of two layers, the base and the binary at path. No time is in it: the same input gives the same
-// digest.
-func goImage(base []file, name, binary string, labels map[string]string) (ggcr.Image, error) {
-	data, err := os.ReadFile(binary)
+// goApp is what an image of a Go command is made of.
+type goApp struct {
+	base       []file
+	name       string // of the command
+	binary     string // path
+	labels     map[string]string
+	platform   ocispec.Platform
+	compressed bool // its layers
+}
+
+// image is an image of two layers, the base and the binary. No time is in it: the same input gives the same digest.
+func (g goApp) image() (ggcr.Image, error) {
+	data, err := os.ReadFile(g.binary)
 	if err != nil {
 		return nil, err
 	}
-	app := []file{{name: strings.TrimPrefix(path.Join(goAppDir, name), "/"), mode: 0o755, data: data}}
+	app := []file{{name: strings.TrimPrefix(path.Join(goAppDir, g.name), "/"), mode: 0o755, data: data}}
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	for _, files := range [][]file{base, app} {
-		layer, err := pack(files)
+	for _, files := range [][]file{g.base, app} {
+		layer, err := g.layer(files)
 		if err != nil {
 			return nil, err
 		}
-		if img, err = mutate.AppendLayers(img, static.NewLayer(layer, types.OCIUncompressedLayer)); err != nil {
+		if img, err = mutate.AppendLayers(img, layer); err != nil {
 			return nil, err
 		}
 	}
@@ -113,15 +122,24 @@ func goImage(base []file, name, binary string, labels map[string]string) (ggcr.I
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
+	config.OS, config.Architecture, config.Variant = g.platform.OS, g.platform.Architecture, g.platform.Variant
 	config.Config = ggcr.Config{
 		User:       nonroot,
-		Entrypoint: []string{path.Join(goAppDir, name)},
+		Entrypoint: []string{path.Join(goAppDir, g.name)},
 		Env:        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + goAppDir, "SSL_CERT_FILE=/" + caInImage},
 		WorkingDir: "/",
-		Labels:     labels,
+		Labels:     g.labels,
 	}
 	return mutate.ConfigFile(img, config)
+}
+
+func (g goApp) layer(files []file) (ggcr.Layer, error) {
+	data, err := pack(files)
+	if err != nil || !g.compressed {
+		return static.NewLayer(data, types.OCIUncompressedLayer), err
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+	return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
 }
 
 // pack makes a layer of files with the folders they need, sorted by name.

@@ -11,6 +11,7 @@ import (
 	"testing/fstest"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/containerd/platforms"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -30,7 +31,7 @@ func TestGoImageIsTheSameForTheSameInput(t *testing.T) {
 		if err != nil || warning != "" {
 			t.Fatal(err, warning)
 		}
-		img, err := goImage(base, "web", binary, nil)
+		img, err := goApp{base: base, name: "web", binary: binary, platform: platforms.DefaultSpec()}.image()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +106,7 @@ func TestFindMain(t *testing.T) {
 			tt.files["go.mod"] = mod
 			dir := tree(t, tt.files)
 			tt.build.Context = dir
-			r, err := newRecipe(want{key: "web", build: &tt.build}, &types.Project{Name: "shop", WorkingDir: dir})
+			r, err := newRecipe(want{key: "web", build: &tt.build}, &types.Project{Name: "shop", WorkingDir: dir}, Registry{})
 			got := ""
 			if err != nil {
 				got = string(bytes.ReplaceAll([]byte(err.Error()), []byte(dir), []byte("DIR")))

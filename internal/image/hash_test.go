@@ -35,7 +35,7 @@ func recipeOf(t *testing.T, dir string, b types.BuildConfig) *recipe {
 	if b.Context == "" {
 		b.Context = dir
 	}
-	r, err := newRecipe(want{key: "web", build: &b}, &types.Project{Name: "shop", WorkingDir: dir})
+	r, err := newRecipe(want{key: "web", build: &b}, &types.Project{Name: "shop", WorkingDir: dir}, Registry{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
 // Package image makes the images of a project: BuildKit for a Dockerfile, the host's Go for a folder with only a go.mod.
-// Images go to a sink: the node's own store here. It knows nothing of Kubernetes objects.
+// Images go to a sink: the node's own store, or a registry. It knows nothing of Kubernetes objects.
 //
 // It is the client side: the store and the builder are Unix sockets, and the types of containerd and BuildKit do not
 // leave this package. An image that a project builds is named after what goes into it (see tag.go), so that the
@@ -7,14 +7,17 @@
 package image
 
 import (
+	"time"
+
 	"github.com/compose-spec/compose-go/v2/types"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Image is an image that is in the sink.
+// Image is an image that is in the sink, or that a registry is known to have.
 type Image struct {
-	Ref    string              // full name with tag, as the CRI knows it: DOMAIN/library/shop-web:1a2b3c4d5e6f-5d6e7f8a
-	Digest string              // sha256:… of the manifest
+	Ref    string              // full name with tag, as the CRI knows it: DOMAIN/library/shop-web:1a2b3c4d5e6f-5d6e7f8a; of one that was pushed, with @DIGEST
+	Digest string              // sha256:… of the manifest; "" when a registry was to tell it and did not
+	Base   string              // NAME@sha256:… of the image that it was built on; "": none, or it is not known
 	Config ocispec.ImageConfig // EXPOSE, USER, CMD … as the image says
 	Built  bool                // false: it was there already, nothing was built
 
@@ -53,12 +56,19 @@ type Options struct {
 	DryRun      bool           // build and pull nothing: say what the images would be; Built is then what would be made
 	Shell       bool           // look for a shell in every image, not only where a volume needs it
 	Verbose     bool           // report every line that a build prints
-	Elsewhere   bool           // they are for a cluster that pulls by itself: what the project only names is not pulled here
-	Registry    Registry       // where built images go then; the zero value: nowhere
+	Elsewhere   bool           // they are for a cluster that pulls by itself: what the project only names is looked up, and not pulled here
+
+	Registry     Registry // where images go that are built; the zero value is the node's store
+	Mirrors      Mirrors  // asked before the registries that images come from
+	Certificates []string // folders that have a folder for each registry with its authority's ca.crt, as Docker's /etc/docker/certs.d
 }
 
-// Registry is where built images are pushed.
+// Registry is a sink outside the node.
 type Registry struct {
-	Prefix    string   // HOST[:PORT]/PATH below which they get their names
-	Platforms []string // that they are built for, as linux/arm64; none: this machine's
+	Prefix    string        // HOST[:PORT][/PATH] below which images get their names; "": there is no registry
+	Platforms []string      // as linux/arm64; empty: those of build.platforms, else this machine's
+	Stall     time.Duration // a connection on which nothing moves for so long is given up; 0 is a minute
 }
+
+// On tells whether images go to a registry.
+func (r Registry) On() bool { return r.Prefix != "" }

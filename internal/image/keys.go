@@ -51,22 +51,37 @@ func (r *recipe) check() error {
 			return r.fault("write true, false, or options as mode=max", "build.%s: %q: %w", key, value, err)
 		}
 	}
-	return r.checkPlatforms()
+	return nil
 }
 
-// checkPlatforms wants the node's own among the platforms: an image of another one would not run here.
-func (r *recipe) checkPlatforms() error {
-	if len(r.config.Platforms) == 0 {
-		return nil
+// choosePlatforms says what r is built for. In the node that is its own platform, which must be among those of the file: an
+// image of another one would not run there. For a registry, what is asked for counts more than the file.
+func (r *recipe) choosePlatforms(to Registry) error {
+	asked := r.config.Platforms
+	if len(to.Platforms) > 0 {
+		asked = to.Platforms
 	}
-	for _, text := range r.config.Platforms {
+	var all []string
+	here := len(asked) == 0
+	for _, text := range asked {
 		p, err := platforms.Parse(text)
 		if err != nil {
 			return r.fault("platforms look like linux/amd64", "build platform %q: %w", text, err)
 		}
-		if platforms.Only(platforms.DefaultSpec()).Match(p) {
-			return nil
+		if to.On() && p.OS != "linux" {
+			return r.fault("platforms look like linux/amd64", "build platform %q: images of Linux only are built here", text)
 		}
+		here = here || platforms.Only(platforms.DefaultSpec()).Match(p)
+		all = append(all, platforms.Format(platforms.Normalize(p)))
+	}
+	slices.Sort(all)
+	r.platforms = slices.Compact(all)
+	switch {
+	case to.On() && len(all) > 0:
+		return nil
+	case here:
+		r.platforms = []string{hostPlatform()}
+		return nil
 	}
 	return r.fault("add "+hostPlatform()+", or leave build.platforms away",
 		"build platforms %s: the node runs %s only", strings.Join(r.config.Platforms, ", "), hostPlatform())

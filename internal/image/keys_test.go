@@ -41,7 +41,7 @@ func TestBuildKeysThatAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tt.build.Context = dir
-			_, err := newRecipe(want{key: "web", build: &tt.build}, &types.Project{Name: "shop", WorkingDir: dir})
+			_, err := newRecipe(want{key: "web", build: &tt.build}, &types.Project{Name: "shop", WorkingDir: dir}, Registry{})
 			if err == nil || err.Error() != tt.want || fault.KindOf(err) != fault.Build || fault.HintOf(err) == "" {
 				t.Errorf("got  %v\nwant %s", err, tt.want)
 			}

@@ -67,14 +67,28 @@ func duration(d time.Duration) *types.Duration {
 type library struct {
 	store  *client
 	mu     sync.Mutex
-	opened map[string]func() (files, error)
+	opened map[string]opener
 }
 
+// opener opens the files of an image, which are read as long as ctx goes on.
+type opener func(ctx context.Context) (files, error)
+
 // known says where the files of an image come from that is not in the store.
-func (l *library) known(ref string, open func() (files, error)) {
+func (l *library) known(ref string, open opener) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.opened[ref] = sync.OnceValues(open)
+	l.opened[ref] = once(open)
+}
+
+// once opens for the first who asks, and gives the others the same.
+func once(open opener) opener {
+	var start sync.Once
+	var f files
+	var err error
+	return func(ctx context.Context) (files, error) {
+		start.Do(func() { f, err = open(ctx) })
+		return f, err
+	}
 }
 
 // files are those of an image in the store, unless it is known to be elsewhere.
@@ -82,11 +96,11 @@ func (l *library) files(ctx context.Context, ref string) (files, error) {
 	l.mu.Lock()
 	open := l.opened[ref]
 	if open == nil {
-		open = sync.OnceValues(func() (files, error) { return l.store.files(ctx, ref) })
+		open = once(func(ctx context.Context) (files, error) { return l.store.files(ctx, ref) })
 		l.opened[ref] = open
 	}
 	l.mu.Unlock()
-	return open()
+	return open(ctx)
 }
 
 // look completes images by what each container's image has for it: users, and content where volumes are mounted.
@@ -100,7 +114,7 @@ func (rs *resolver) look(ctx context.Context, images map[string]Image) error {
 	for i, w := range containers {
 		results[i] = images[w.key]
 		g.Go(func() error {
-			v := viewer{want: w, shell: rs.options.Shell, image: &results[i], open: func() (files, error) { return rs.library.files(ctx, results[i].Ref) }}
+			v := viewer{want: w, shell: rs.options.Shell, strict: !rs.options.DryRun, image: &results[i], open: func() (files, error) { return rs.library.files(ctx, results[i].Ref) }}
 			return v.look()
 		})
 	}
@@ -116,9 +130,10 @@ func (rs *resolver) look(ctx context.Context, images map[string]Image) error {
 // viewer looks into one image for one container.
 type viewer struct {
 	want
-	shell bool // look for one in any case
-	image *Image
-	open  func() (files, error)
+	shell  bool // look for one in any case
+	strict bool // files that cannot be read are a failure
+	image  *Image
+	open   func() (files, error)
 }
 
 // unreadError is of files that a dry run does without: they are at a registry.
@@ -131,7 +146,11 @@ func (v *viewer) look() error {
 	if err == nil && v.image.Unknown == "" {
 		err = v.findContent()
 	}
-	if errors.As(err, new(unreadError)) {
+	switch unread := errors.As(err, new(unreadError)); {
+	case unread && v.strict:
+		return fault.New(fault.Build, "look whether its registry answers, then run the same command again",
+			"image %q: what a container of it has at its volumes, or who it runs as, cannot be read: %w", familiar(v.image.Ref), err)
+	case unread:
 		return nil
 	}
 	return err

@@ -28,6 +28,9 @@ type madeImage struct {
 // inputsLabel is on the images we build; a tag that is a mere commit does not say which folder of it was built.
 const inputsLabel = "perch.dev/inputs"
 
+// baseLabel is on images that were built on another: that one's NAME@sha256:….
+const baseLabel = "perch.dev/base"
+
 // current is the newest image that was made with these inputs.
 func (m made) current() *Image {
 	if n := len(m.images); n > 0 && m.images[n-1].inputs == m.inputs {
@@ -114,7 +117,7 @@ func (cl *client) made(ctx context.Context, repository, tag, inputs string) (mad
 }
 
 // keep labels the image that was just stored as m.next, or gives it up for an equal one of an earlier build.
-func (cl *client) keep(ctx context.Context, m made) (*Image, error) {
+func (cl *client) keep(ctx context.Context, m made, base string) (*Image, error) {
 	i, err := cl.lookup(ctx, m.next)
 	if err != nil {
 		return nil, err
@@ -130,12 +133,16 @@ func (cl *client) keep(ctx context.Context, m made) (*Image, error) {
 			return old.Image, nil
 		}
 	}
-	// Only this label: the CRI puts its own on the image at the same time.
-	_, err = cl.ImageService().Update(ctx, images.Image{Name: m.next, Labels: map[string]string{inputsLabel: m.inputs}}, "labels."+inputsLabel)
+	// Only these labels: the CRI puts its own on the image at the same time.
+	labels, fields := map[string]string{inputsLabel: m.inputs}, []string{"labels." + inputsLabel}
+	if base != "" {
+		labels[baseLabel], fields = base, append(fields, "labels."+baseLabel)
+	}
+	_, err = cl.ImageService().Update(ctx, images.Image{Name: m.next, Labels: labels}, fields...)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", familiar(m.next), err)
 	}
-	i.Built = true
+	i.Built, i.Base = true, base
 	return i, nil
 }
 

@@ -30,11 +30,14 @@ func nameFault(name string, err error) error {
 	return fault.New(fault.Build, "image names look like name:tag or registry.example/name:tag, in lower case", "image %q: %w", name, err)
 }
 
-// familiar is a full name as users write it: without the default domain.
+// familiar is a full name as users write it: without the default domain, and without a digest that only confirms the tag.
 func familiar(ref string) string {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return ref
+	}
+	if tagged, ok := named.(reference.NamedTagged); ok {
+		return reference.FamiliarName(named) + ":" + tagged.Tag()
 	}
 	return reference.FamiliarString(named)
 }

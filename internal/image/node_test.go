@@ -41,7 +41,7 @@ type lab struct {
 func newLab(t *testing.T, budget ...int64) *lab {
 	t.Helper()
 	n := imagetest.Start(t, budget...)
-	l := &lab{T: t, node: n, store: image.Store{Containerd: n.Containerd, Builder: n.Builder}, dir: t.TempDir()}
+	l := &lab{T: t, node: n, store: image.Store{Containerd: n.Containerd, Builder: n.Builder, Registries: n.Registries}, dir: t.TempDir()}
 	if _, err := l.store.Load(t.Context(), bytes.NewReader(imagetest.BaseImage(t, "base:1"))); err != nil {
 		t.Fatal(err)
 	}

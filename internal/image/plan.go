@@ -68,7 +68,7 @@ func plan(o Options) ([]*task, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := planner{project: o.Project, dry: o.DryRun, byIdentity: map[string]*task{}, byName: map[string]*task{}, byOwner: map[string]*task{}}
+	p := planner{project: o.Project, dry: o.DryRun, to: o.Registry, byIdentity: map[string]*task{}, byName: map[string]*task{}, byOwner: map[string]*task{}}
 	for _, w := range asked {
 		if w.build != nil {
 			if err := p.addBuild(w, w.key); err != nil {
@@ -94,6 +94,7 @@ func plan(o Options) ([]*task, error) {
 type planner struct {
 	project    *types.Project
 	dry        bool
+	to         Registry
 	tasks      []*task
 	byIdentity map[string]*task // builds
 	byName     map[string]*task // lookups by full name, and builds by the name the Compose file gives them
@@ -102,7 +103,7 @@ type planner struct {
 
 // addBuild adds w's build. Without a key it is only known, in case that another one needs it.
 func (p *planner) addBuild(w want, key ...string) error {
-	r, err := newRecipe(w, p.project)
+	r, err := newRecipe(w, p.project, p.to)
 	if err != nil && (!p.dry || !errors.As(err, new(missingError))) {
 		return err
 	}

@@ -132,7 +132,7 @@ func TestNames(t *testing.T) {
 		"acme/web:1.2":           {"docker.io/acme/web", "docker.io/acme/web:1.2"},
 		"localhost:5000/web:1.2": {"localhost:5000/web", "localhost:5000/web:1.2"},
 	} {
-		r, err := newRecipe(builtAs(in, dir), &types.Project{Name: "my-shop", WorkingDir: dir})
+		r, err := newRecipe(builtAs(in, dir), &types.Project{Name: "my-shop", WorkingDir: dir}, Registry{})
 		if err != nil {
 			t.Fatal(err)
 		}

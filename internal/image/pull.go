@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -28,34 +30,34 @@ const (
 	pullTick = 200 * time.Millisecond
 )
 
-// pull fetches t's image from its registry into the store and unpacks it.
-func (rs *resolver) pull(ctx context.Context, t *task) (*Image, error) {
-	short := familiar(t.names[0].name)
+// pull fetches an image that t needs from its registry into the store and unpacks it.
+func (rs *resolver) pull(ctx context.Context, t *task, full string, m platforms.MatchComparer) error {
+	short := familiar(full)
 	rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "pulling " + short})
 	blobs := &blobList{}
 	stop := rs.watchPull(ctx, t, short, blobs)
 	defer stop()
-	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: docker.ConfigureDefaultRegistries(
-		docker.WithAuthorizer(docker.NewDockerAuthorizer(docker.WithAuthCreds(credentials))),
-		docker.WithPlainHTTP(docker.MatchLocalhost),
-	)})
-	img, err := rs.store.Pull(ctx, t.names[0].name,
-		containerd.WithResolver(resolver), containerd.WithPullUnpack, containerd.WithPullSnapshotter(snapshotter),
-		containerd.WithPlatformMatcher(rs.store.platform), containerd.WithImageHandler(blobs))
+	_, err := rs.store.Pull(ctx, full,
+		containerd.WithResolver(docker.NewResolver(rs.hub.resolver(ctx))), containerd.WithPullUnpack, containerd.WithPullSnapshotter(snapshotter),
+		containerd.WithPlatformMatcher(m), containerd.WithImageHandler(blobs))
 	switch {
 	case err == nil:
-		return rs.store.describe(ctx, img.Metadata())
+		return nil
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
+	case untrusted(err) != nil:
+		host, _, _ := strings.Cut(full, "/")
+		return fault.New(fault.Build, fmt.Sprintf("put its authority's certificate into /etc/docker/certs.d/%s/ca.crt, where docker looks too", host),
+			"image %q is not in the node, and the certificate of %s is not trusted: %w", short, host, untrusted(err))
 	case errdefs.IsNotFound(err):
-		return nil, fault.New(fault.Build, "check its name and tag; a private image needs `docker login`", "image %q is not in the node, and its registry does not have it", short)
+		return fault.New(fault.Build, "check its name and tag; a private image needs `docker login`", "image %q is not in the node, and its registry does not have it", short)
 	case errors.Is(err, docker.ErrInvalidAuthorization) || errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err):
-		return nil, fault.New(fault.Build, "check its name, or log in with `docker login`, whose credentials are used",
+		return fault.New(fault.Build, "check its name, or log in with `docker login`, whose credentials are used",
 			"image %q is not in the node, and its registry either does not have it or wants a login", short)
 	case unreachable(err.Error()):
-		return nil, fault.New(fault.Build, pullHint, "image %q is not in the node and no registry answers: %w", short, shortError{err})
+		return fault.New(fault.Build, pullHint, "image %q is not in the node and no registry answers: %w", short, shortError{err})
 	}
-	return nil, fault.New(fault.Build, "check its name; a private image needs `docker login`", "image %q is not in the node and cannot be pulled: %w", short, err)
+	return fault.New(fault.Build, "check its name; a private image needs `docker login`", "image %q is not in the node and cannot be pulled: %w", short, err)
 }
 
 // shortError keeps the error and shows only the end of its text.

@@ -34,7 +34,7 @@ type recipe struct {
 	repository string            // what the image is called, without its tag
 	alias      string            // a name the Compose file gives to the image, tag included; "": none
 	config     types.BuildConfig // its context is a folder, or an address that the builder fetches
-	platform   string            // as linux/amd64
+	platforms  []string          // as linux/amd64, sorted; at least one
 	golang     bool              // no Dockerfile, but a go.mod: the host's Go builds it
 	main       string            // then: the package, as ./cmd/web
 	dockerfile string            // path; "" with dockerfile_inline, and where the builder fetches the context
@@ -59,13 +59,16 @@ type namedContext struct {
 }
 
 // newRecipe checks what w's build needs to be on disk. With a missingError the recipe is good for a dry run.
-func newRecipe(w want, p *types.Project) (*recipe, error) {
+func newRecipe(w want, p *types.Project, to Registry) (*recipe, error) {
 	b := *w.build
-	r := &recipe{owner: owner(w.key), project: p.WorkingDir, config: b, platform: hostPlatform()}
+	r := &recipe{owner: owner(w.key), project: p.WorkingDir, config: b}
 	if err := r.name(w, p); err != nil {
 		return nil, err
 	}
 	if err := r.check(); err != nil {
+		return nil, err
+	}
+	if err := r.choosePlatforms(to); err != nil {
 		return nil, err
 	}
 	for _, s := range b.Secrets {
@@ -243,7 +246,7 @@ func (r *recipe) plain() bool {
 // identity tells recipes apart before anything is read: same identity, same build.
 func (r *recipe) identity() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %q\n%s\n", r.config.Context, r.dockerfile, r.platform, r.main, r.settings())
+	fmt.Fprintf(h, "%q %q %q %q\n%s\n", r.config.Context, r.dockerfile, r.platform(), r.main, r.settings())
 	for _, c := range r.contexts {
 		fmt.Fprintf(h, "%q %q\n", c.name, c.dir)
 	}
@@ -261,6 +264,9 @@ func (r *recipe) fault(hint, format string, args ...any) error {
 func (r *recipe) absent(hint, format string, args ...any) error {
 	return missingError{r.fault(hint, format, args...)}
 }
+
+// platform is all platforms as BuildKit takes them: linux/amd64,linux/arm64.
+func (r *recipe) platform() string { return strings.Join(r.platforms, ",") }
 
 // hostPlatform is the node's: it runs on this machine.
 func hostPlatform() string { return "linux/" + runtime.GOARCH }

@@ -5,50 +5,80 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 const (
-	askTimeout = 2 * time.Second // for all that one dry run asks of registries
-	maxLayers  = 32 << 20        // bytes that are read of the layers of one image, as they are sent
+	askTimeout  = 2 * time.Second  // for all that one dry run asks of registries
+	nameTimeout = 20 * time.Second // for all that is asked about images which are not made here, when these are for another cluster
+	maxLayers   = 32 << 20         // bytes that a dry run reads of the layers of one image, as they are sent
 )
 
+// patience is how long registries may be asked, in all, about what is not made here.
+func (o Options) patience() time.Duration {
+	if o.DryRun {
+		return askTimeout
+	}
+	return nameTimeout
+}
+
+// lookingUp is ctx, or in a dry run one that ends soon.
+func (rs *resolver) lookingUp(ctx context.Context) context.Context {
+	if rs.options.DryRun {
+		return rs.brief
+	}
+	return ctx
+}
+
 // ask fills i by what its registry has. Where that cannot be had, i says why.
-func (l *library) ask(ctx context.Context, i *Image) {
+func (rs *resolver) ask(i *Image) {
 	ref, err := name.ParseReference(i.Ref, name.WeakValidation)
 	if err != nil {
 		i.Unknown = "it is not in the node's store, and its name is none for a registry"
 		return
 	}
-	img, err := remote.Image(ref,
-		remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain),
-		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
-		remote.WithRetryBackoff(remote.Backoff{Steps: 1}))
-	var config imageConfig
-	if err == nil {
-		config, err = remoteConfig(img)
-	}
+	s, err := rs.hub.lookUp(rs.brief, i.Ref, []string{hostPlatform()})
 	if err != nil {
-		host := ref.Context().RegistryStr()
-		if defaultHost(host) || host == name.DefaultRegistry {
-			host = "docker.io"
-		}
-		i.Unknown = "it is not in the node's store, and " + whyNot(host, err)
+		i.Unknown = "it is not in the node's store, and " + whyNot(shownHost(ref.Context()), err)
 		return
 	}
-	i.Config, i.Health = config.Config.ImageConfig, config.health()
-	l.known(i.Ref, func() (files, error) { return remoteFiles(img) })
+	rs.fill(i, s)
+}
+
+// fill gives i what is at a registry.
+func (rs *resolver) fill(i *Image, s *seen) {
+	i.Config, i.Health = s.config.Config.ImageConfig, s.config.health()
+	rs.library.known(i.Ref, rs.opener(s))
+}
+
+// lookUp is what a registry, or a mirror of it, has under a full name.
+func (h *hub) lookUp(ctx context.Context, ref string, wanted []string) (*seen, error) {
+	open := func(ctx context.Context) (artifact, error) {
+		d, err := h.get(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		return artifactOf(d)
+	}
+	a, err := open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := seenOf(name.Tag{}, a, wanted)
+	if err != nil {
+		return nil, err
+	}
+	s.open = open
+	return s, nil
 }
 
 func remoteConfig(img v1.Image) (c imageConfig, err error) {
@@ -76,15 +106,35 @@ func whyNot(host string, err error) string {
 	return host + " cannot be reached"
 }
 
-// remoteFiles is the layers of an image that is at a registry. Each is fetched when it is first asked.
-func remoteFiles(img v1.Image) (files, error) {
+// opener opens the layers of an image that is at a registry, or has gone there. Each is read when it is first asked. A dry run
+// reads no more than a little of them.
+func (rs *resolver) opener(s *seen) opener {
+	return func(ctx context.Context) (files, error) {
+		img := s.image
+		if s.open != nil && !rs.options.DryRun {
+			a, err := s.open(ctx)
+			if err == nil {
+				img, _, err = imageFor(a, s.wanted)
+			}
+			if err != nil {
+				return nil, unreadError{err}
+			}
+		}
+		return rs.layersOf(img)
+	}
+}
+
+func (rs *resolver) layersOf(img v1.Image) (files, error) {
 	layers, err := img.Layers()
 	if err != nil {
 		return nil, unreadError{err}
 	}
 	var out files
 	left := &atomic.Int64{}
-	left.Store(maxLayers)
+	left.Store(math.MaxInt64)
+	if rs.options.DryRun {
+		left.Store(maxLayers)
+	}
 	for _, l := range slices.Backward(layers) {
 		out = append(out, remoteLayer(sync.OnceValues(func() (*tarLayer, error) { return fetchLayer(l, left) })))
 	}

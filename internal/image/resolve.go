@@ -37,14 +37,19 @@ func Resolve(ctx context.Context, o Options, s Store, r progress.Reporter) (map[
 		return nil, err
 	}
 	defer cl.close()
-	rs := &resolver{options: o, store: cl, report: r, builder: sync.OnceValues(func() (*buildkit.Client, error) {
+	rs := &resolver{options: o, store: cl, report: r, hub: newHub(o), builder: sync.OnceValues(func() (*buildkit.Client, error) {
 		return s.builder(context.WithoutCancel(ctx)) // outlives the first task that asks for it
 	})}
 	defer rs.closeBuilder()
-	rs.library = &library{store: cl, opened: map[string]func() (files, error){}}
-	brief, stop := context.WithTimeout(ctx, askTimeout)
+	rs.library = &library{store: cl, opened: map[string]opener{}}
+	brief, stop := context.WithTimeout(ctx, o.patience())
 	defer stop()
-	rs.ask = func(i *Image) { rs.library.ask(brief, i) }
+	rs.brief = brief
+	if !o.DryRun {
+		if err := s.tellNode(o.Mirrors, o.Certificates); err != nil {
+			return nil, err
+		}
+	}
 
 	out, err := rs.runAll(ctx, tasks)
 	if err != nil {
@@ -80,7 +85,9 @@ type resolver struct {
 	options Options
 	store   *client
 	library *library
-	ask     func(i *Image) // a dry run's way to what registries know; it is not for long
+	hub     *hub
+	brief   context.Context // ends when registries have been asked for long enough about what is not made here
+	inNode  sync.Map        // names of images that this run built in the node, for a registry
 	report  progress.Reporter
 	builder func() (*buildkit.Client, error)
 	mu      sync.Mutex
@@ -123,8 +130,14 @@ func (rs *resolver) run(ctx context.Context, t *task) ([]*Image, error) {
 }
 
 func (rs *resolver) make(ctx context.Context, t *task) ([]*Image, error) {
-	if t.recipe != nil {
+	switch {
+	case t.recipe != nil && rs.options.Registry.On():
+		return rs.publish(ctx, t)
+	case t.recipe != nil:
 		return rs.build(ctx, t)
+	case rs.options.Elsewhere:
+		i, err := rs.named(ctx, t)
+		return []*Image{i}, err
 	}
 	i, err := rs.fetch(ctx, t)
 	return []*Image{i}, err
@@ -132,11 +145,6 @@ func (rs *resolver) make(ctx context.Context, t *task) ([]*Image, error) {
 
 // fetch is the image of a name, pulled when the policy and the store say so.
 func (rs *resolver) fetch(ctx context.Context, t *task) (*Image, error) {
-	if rs.options.Elsewhere {
-		i := &Image{Ref: t.names[0].name}
-		rs.ask(i)
-		return i, nil
-	}
 	here, err := rs.store.lookup(ctx, t.names[0].name)
 	if err != nil {
 		return nil, err
@@ -160,7 +168,10 @@ func (rs *resolver) fetch(ctx context.Context, t *task) (*Image, error) {
 		return nil, fault.New(fault.Build, "load it with `perch image load FILE`, or set another pull_policy",
 			"image %q is not in the node, and pull_policy is never", familiar(t.names[0].name))
 	}
-	i, err := rs.pull(ctx, t)
+	if err := rs.pull(ctx, t, t.names[0].name, rs.store.platform); err != nil {
+		return nil, err
+	}
+	i, err := rs.store.lookup(ctx, t.names[0].name)
 	if err != nil {
 		return nil, err
 	}
@@ -175,13 +186,14 @@ func (e parentError) Unwrap() error { return e.error }
 
 // build makes the image of t's recipe under each of its names, unless the store has it.
 func (rs *resolver) build(ctx context.Context, t *task) ([]*Image, error) {
-	parents, err := t.parentRefs()
+	above, err := t.parentImages()
 	if err != nil {
 		return nil, err
 	}
 	if t.recipe.missing != nil {
-		return t.placeholders()
+		return rs.placeholders(t)
 	}
+	parents := refsOf(above)
 	tag, err := t.recipe.tagOf(ctx, parents)
 	if err != nil {
 		return nil, err
@@ -213,17 +225,18 @@ func (rs *resolver) build(ctx context.Context, t *task) ([]*Image, error) {
 		refs = append(refs, m.next)
 	}
 	rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "building"})
+	base := ""
 	if t.recipe.golang {
 		err = rs.buildGo(ctx, t, refs)
 	} else {
-		err = rs.buildDockerfile(ctx, t, refs, parents)
+		base, err = rs.buildDockerfile(ctx, t, refs, parents)
 	}
 	if err != nil {
 		return nil, err
 	}
 	out := make([]*Image, len(all))
 	for i, m := range all {
-		if out[i], err = rs.store.keep(ctx, m); err != nil {
+		if out[i], err = rs.store.keep(ctx, m, base); err != nil {
 			return nil, err
 		}
 	}
@@ -231,10 +244,18 @@ func (rs *resolver) build(ctx context.Context, t *task) ([]*Image, error) {
 }
 
 // placeholders are the images of a build whose files are not there: nothing tells what its tag would be.
-func (t *task) placeholders() ([]*Image, error) {
+func (rs *resolver) placeholders(t *task) ([]*Image, error) {
 	var out []*Image
 	for _, n := range t.names {
-		ref, err := withTag(n.name, notBuiltTag)
+		repository := n.name
+		if rs.options.Registry.On() {
+			repo, err := rs.options.Registry.repository(n.name)
+			if err != nil {
+				return nil, err
+			}
+			repository = repo.Name()
+		}
+		ref, err := withTag(repository, notBuiltTag)
 		if err != nil {
 			return nil, err
 		}
@@ -263,15 +284,23 @@ func (rs *resolver) alias(ctx context.Context, t *task, out []*Image) error {
 	return nil
 }
 
-// parentRefs waits for the builds that t builds on.
-func (t *task) parentRefs() ([]string, error) {
-	var refs []string
+// parentImages waits for the builds that t builds on.
+func (t *task) parentImages() ([]*Image, error) {
+	var out []*Image
 	for _, p := range t.parents {
 		images, err := p.wait()
 		if err != nil {
 			return nil, parentError{err}
 		}
-		refs = append(refs, images[0].Ref)
+		out = append(out, images[0])
 	}
-	return refs, nil
+	return out, nil
+}
+
+func refsOf(images []*Image) []string {
+	var refs []string
+	for _, i := range images {
+		refs = append(refs, i.Ref)
+	}
+	return refs
 }

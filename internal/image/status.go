@@ -22,6 +22,7 @@ type meter struct {
 	steps   map[string]*step // by vertex digest
 	order   []*step
 	last    progress.Event
+	bases   []string // images that were built on, as NAME@sha256:…
 }
 
 // step is one vertex of the build graph.
@@ -44,6 +45,9 @@ func (m *meter) update(s *buildkit.SolveStatus) {
 	for _, v := range s.Vertexes {
 		st := m.step(v.Digest.String())
 		st.name, st.err, st.ended = v.Name, v.Error, v.Completed != nil
+		if base := fromStep.FindStringSubmatch(v.Name); base != nil && !slices.Contains(m.bases, base[1]) {
+			m.bases = append(m.bases, base[1])
+		}
 		// What is fetched from the cache is not a step that runs, though it begins and ends as one.
 		if v.Started != nil && !v.Cached && !slices.Contains(m.order, st) {
 			m.order = append(m.order, st)
@@ -114,6 +118,9 @@ func (m *meter) tell() {
 		return
 	}
 }
+
+// fromStep is the step of a FROM, with the image's name and digest as they were resolved.
+var fromStep = regexp.MustCompile(`\] FROM (\S+@sha256:[0-9a-f]{64})$`)
 
 // digestPart is what BuildKit puts behind an image's name; the name is what people know.
 var digestPart = regexp.MustCompile(`@sha256:[0-9a-f]{64}`)

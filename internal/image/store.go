@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/perch-k8s/perch/internal/fault"
 )
@@ -29,6 +31,7 @@ const (
 type Store struct {
 	Containerd string
 	Builder    string
+	Registries string // a folder where the node looks for mirrors of registries; "": it has none
 }
 
 // Stored is one name in the store.
@@ -143,7 +146,7 @@ func (cl *client) describe(ctx context.Context, i images.Image) (*Image, error) 
 		return nil, fmt.Errorf("image %s: config: %w", familiar(i.Name), err)
 	}
 	return &Image{
-		Ref: i.Name, Digest: i.Target.Digest.String(), Config: config.Config.ImageConfig, Health: config.health(),
+		Ref: i.Name, Digest: i.Target.Digest.String(), Base: i.Labels[baseLabel], Config: config.Config.ImageConfig, Health: config.health(),
 	}, nil
 }
 
@@ -161,3 +164,33 @@ func (cl *client) tag(ctx context.Context, i images.Image, ref string) error {
 }
 
 var errNoStore = errors.New("the node's image store does not answer")
+
+// descriptor is of a manifest or an index of the content store, by its digest.
+func (cl *client) descriptor(ctx context.Context, text string) (ocispec.Descriptor, error) {
+	d := ocispec.Descriptor{Digest: digest.Digest(text)}
+	if err := d.Digest.Validate(); err != nil {
+		return d, err
+	}
+	info, err := cl.ContentStore().Info(ctx, d.Digest)
+	if err != nil {
+		return d, err
+	}
+	d.Size = info.Size
+	blob, err := content.ReadBlob(ctx, cl.ContentStore(), d)
+	if err != nil {
+		return d, err
+	}
+	var kind struct {
+		MediaType string            `json:"mediaType"`
+		Manifests []json.RawMessage `json:"manifests"`
+	}
+	err = json.Unmarshal(blob, &kind)
+	switch d.MediaType = kind.MediaType; {
+	case d.MediaType != "":
+	case len(kind.Manifests) > 0:
+		d.MediaType = ocispec.MediaTypeImageIndex
+	default:
+		d.MediaType = ocispec.MediaTypeImageManifest
+	}
+	return d, err
+}

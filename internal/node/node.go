@@ -75,6 +75,9 @@ func (c Cluster) Store() (containerd, builder string) {
 	return c.layout().ContainerdSocket(), c.layout().BuilderSocket()
 }
 
+// Registries is the folder that the node takes mirrors of registries from: one for each registry, as containerd has it.
+func (c Cluster) Registries() string { return c.layout().Registries() }
+
 // AdminKubeconfig is a kubeconfig with the one context of this cluster.
 func (c Cluster) AdminKubeconfig() ([]byte, error) {
 	state, err := supervisor.ReadState(c.layout())

@@ -69,7 +69,7 @@ func target(o Options, project *compose.Project) render.Target {
 
 func store(o Options) image.Store {
 	containerd, builder := o.Node.Store()
-	return image.Store{Containerd: containerd, Builder: builder}
+	return image.Store{Containerd: containerd, Builder: builder, Registries: o.Node.Registries()}
 }
 
 func imageOptions(o Options, project *compose.Project, keys []string) image.Options {
@@ -185,6 +185,7 @@ func both(a, b kube.Security) kube.Security {
 
 // tagOf is the version that an image's name tells, "" when it has none.
 func tagOf(ref string) string {
+	ref, _, _ = strings.Cut(ref, "@")
 	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
 		return ref[i+1:]
 	}

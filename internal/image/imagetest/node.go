@@ -55,6 +55,7 @@ type Node struct {
 	Dir        string // everything it has on disk
 	Containerd string // sockets
 	Builder    string
+	Registries string // the folder of mirrors
 }
 
 // Start starts a node, or skips the test with the reason. It ends with the test. The budget of its build cache may be
@@ -72,7 +73,7 @@ func Start(t *testing.T, budget ...int64) *Node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &Node{Dir: dir, Containerd: filepath.Join(dir, "c.sock"), Builder: filepath.Join(dir, "b.sock")}
+	n := &Node{Dir: dir, Containerd: filepath.Join(dir, "c.sock"), Builder: filepath.Join(dir, "b.sock"), Registries: filepath.Join(dir, "registries")}
 	// A pid namespace that ends with its first process takes containerd, shims and builder along; a mount namespace
 	// takes the mounts.
 	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private", os.Args[0])
@@ -235,6 +236,7 @@ func runBuilder(dir, bin string) error {
 		Root:        filepath.Join(dir, "builder"),
 		Containerd:  filepath.Join(dir, "c.sock"),
 		Runc:        filepath.Join(bin, "runc"),
+		Registries:  []string{filepath.Join(dir, "registries")},
 		Nameservers: []string{"127.0.0.1"},
 		Idle:        Idle,
 		Keep:        keep,

@@ -41,6 +41,7 @@ type Config struct {
 	Containerd   string        // path of containerd's socket
 	Runc         string        // path of the runc binary; "": the one of PATH
 	CgroupParent string        // RUN's cgroups are CgroupParent/buildkit/ID; "" is DefaultCgroupParent
+	Registries   []string      // folders with a folder for each registry, as containerd has them: mirrors and certificates
 	Nameservers  []string      // resolv.conf of RUN; empty: the sandbox's own
 	Idle         time.Duration // how long without a connection until Run returns; 0 is DefaultIdle
 	Keep         int64         // bytes that the build cache may use on disk; 0 is DefaultKeep

@@ -11,6 +11,7 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+	hosts "github.com/containerd/containerd/v2/core/remotes/docker/config"
 	"github.com/containerd/containerd/v2/pkg/gc"
 	"github.com/containerd/go-runc"
 	"github.com/containerd/platforms"
@@ -37,7 +38,6 @@ import (
 	"github.com/moby/buildkit/util/db/boltutil"
 	"github.com/moby/buildkit/util/leaseutil"
 	"github.com/moby/buildkit/util/network"
-	"github.com/moby/buildkit/util/resolver"
 	"github.com/moby/buildkit/util/winlayers"
 	"github.com/moby/buildkit/worker"
 	"github.com/moby/buildkit/worker/base"
@@ -203,7 +203,7 @@ func workerOptions(cl *containerd.Client, c Config, id, root string) (base.Worke
 		Applier:          winlayers.NewFileSystemApplierWithWindows(content, cl.DiffService()),
 		Differ:           winlayers.NewWalkingDiffWithWindows(content, cl.DiffService()),
 		ImageStore:       cl.ImageService(),
-		RegistryHosts:    docker.RegistryHosts(resolver.NewRegistryConfig(nil)),
+		RegistryHosts:    registries(c.Registries),
 		Platforms:        []ocispec.Platform{platforms.Normalize(platforms.DefaultSpec())},
 		LeaseManager:     lm,
 		GarbageCollect:   collect(lm),
@@ -212,6 +212,19 @@ func workerOptions(cl *containerd.Client, c Config, id, root string) (base.Worke
 			All: true, ReservedSpace: min(1<<30, c.Keep/4), MaxUsedSpace: c.Keep, MinFreeSpace: 1 << 30,
 		}},
 	}, nil
+}
+
+// registries finds a registry's mirrors and certificates in the first of the folders that has one for it. They are looked for
+// when an image is, so that a change needs no restart.
+func registries(folders []string) docker.RegistryHosts {
+	return hosts.ConfigureHosts(context.Background(), hosts.HostOptions{HostDir: func(host string) (string, error) {
+		for _, f := range folders {
+			if dir, err := hosts.HostDirFromRoot(f)(host); err == nil {
+				return dir, nil
+			}
+		}
+		return "", nil
+	}})
 }
 
 // bundles is where runc finds what to run: a folder for each RUN, while it runs.

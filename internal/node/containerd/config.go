@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/template"
 )
 
@@ -18,11 +19,12 @@ const Namespace = "k8s.io"
 
 // Paths are where containerd of one node lives.
 type Paths struct {
-	Root   string // images and snapshots; survives a restart
-	State  string // sockets and mounts of running containers; memory that ends with the sandbox
-	Socket string // its API, reachable from the host
-	Bin    string // the carried programs
-	Config string // folder for its configuration and the CNI's
+	Root       string // images and snapshots; survives a restart
+	State      string // sockets and mounts of running containers; memory that ends with the sandbox
+	Socket     string // its API, reachable from the host
+	Bin        string // the carried programs
+	Config     string // folder for its configuration and the CNI's
+	Registries string // folder with a folder for each registry that has mirrors
 }
 
 // Options are what the configuration depends on.
@@ -56,6 +58,8 @@ disabled_plugins = [
   snapshotter = "overlayfs"
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = {{.Image}}
+  [plugins.'io.containerd.cri.v1.images'.registry]
+    config_path = {{.Registries}}
 [plugins.'io.containerd.cri.v1.runtime']
   restrict_oom_score_adj = {{.Restrict}}
   [plugins.'io.containerd.cri.v1.runtime'.cni]
@@ -85,13 +89,20 @@ func WriteConfig(p Paths, o Options) (string, error) {
 	var text bytes.Buffer
 	err = template.Must(template.New("config").Parse(configTemplate)).Execute(&text, map[string]string{
 		"Root": quote(p.Root), "State": quote(p.State), "Socket": quote(p.Socket), "Image": quote(o.SandboxImage),
-		"Restrict": fmt.Sprint(!o.KeepOOMScore), "Bin": quote(p.Bin), "CNI": quote(cni), "Runc": quote(filepath.Join(p.Bin, "runc")),
+		"Registries": quote(strings.Join(RegistryFolders(p.Registries), string(filepath.ListSeparator))),
+		"Restrict":   fmt.Sprint(!o.KeepOOMScore), "Bin": quote(p.Bin), "CNI": quote(cni), "Runc": quote(filepath.Join(p.Bin, "runc")),
 	})
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(p.Config, "containerd.toml")
 	return path, os.WriteFile(path, text.Bytes(), 0o600)
+}
+
+// RegistryFolders are where mirrors and certificates of registries are looked for: the node's own folder, then those of
+// containerd and docker on this machine.
+func RegistryFolders(own string) []string {
+	return []string{own, "/etc/containerd/certs.d", "/etc/docker/certs.d"}
 }
 
 // quote makes a TOML string: JSON's escapes are a subset of TOML's.

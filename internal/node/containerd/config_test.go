@@ -15,7 +15,7 @@ func TestWriteConfig(t *testing.T) {
 	t.Parallel()
 	dir, prefix := t.TempDir(), netip.MustParsePrefix
 	path, err := WriteConfig(
-		Paths{Root: "/state/containerd", State: "/run/containerd", Socket: "/state/run/containerd.sock", Bin: "/state/b in", Config: dir},
+		Paths{Root: "/state/containerd", State: "/run/containerd", Socket: "/state/run/containerd.sock", Bin: "/state/b in", Config: dir, Registries: "/state/registries"},
 		Options{SandboxImage: "localhost/perch/pause:1", Ranges: []Range{{prefix("10.42.0.0/16"), []netip.Prefix{prefix("0.0.0.0/0")}}, {prefix("fd01::/64"), []netip.Prefix{prefix("fd02::/112")}}}, MTU: 1400, KeepOOMScore: false},
 	)
 	if err != nil {
@@ -29,7 +29,7 @@ func TestWriteConfig(t *testing.T) {
 	if err := toml.Unmarshal(data, &config); err != nil {
 		t.Fatalf("%v in:\n%s", err, data)
 	}
-	for _, want := range []string{`restrict_oom_score_adj = true`, `BinaryName = "/state/b in/runc"`, `sandbox = "localhost/perch/pause:1"`} {
+	for _, want := range []string{`restrict_oom_score_adj = true`, `BinaryName = "/state/b in/runc"`, `sandbox = "localhost/perch/pause:1"`, `config_path = "/state/registries:/etc/containerd/certs.d:/etc/docker/certs.d"`} {
 		if !strings.Contains(string(data), want) {
 			t.Errorf("no %s in:\n%s", want, data)
 		}

@@ -27,6 +27,10 @@ func (l Layout) Temp() string { return filepath.Join(l.Dir, "tmp") }
 // Containerd holds images and snapshots.
 func (l Layout) Containerd() string { return filepath.Join(l.Dir, "containerd") }
 
+// Registries holds what is known of registries, as containerd has it: a folder for each, with its mirrors. It is written by who
+// builds and pulls.
+func (l Layout) Registries() string { return filepath.Join(l.Dir, "registries") }
+
 // Builder holds the index of the build cache.
 func (l Layout) Builder() string { return filepath.Join(l.Dir, "buildkit") }
 

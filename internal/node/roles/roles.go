@@ -173,7 +173,7 @@ func containerdConfig(spec supervisor.Spec) (string, error) {
 		return "", err
 	}
 	return containerd.WriteConfig(
-		containerd.Paths{Root: l.Containerd(), State: "/run/containerd", Socket: l.ContainerdSocket(), Bin: l.Programs(), Config: filepath.Join(l.Run(), "containerd")},
+		containerd.Paths{Root: l.Containerd(), State: "/run/containerd", Socket: l.ContainerdSocket(), Bin: l.Programs(), Config: filepath.Join(l.Run(), "containerd"), Registries: l.Registries()},
 		containerd.Options{SandboxImage: spec.SandboxImage, Ranges: podRanges(spec.Network), MTU: spec.Network.MTU, KeepOOMScore: sandbox.HasCapability(string(self), unix.CAP_SYS_RESOURCE)},
 	)
 }
@@ -252,6 +252,6 @@ func build(ctx context.Context, args []string) error {
 	l := spec.Layout
 	return builder.Run(ctx, builder.Config{
 		Listener: listener, Root: l.Builder(), Containerd: l.ContainerdSocket(), Runc: filepath.Join(l.Programs(), "runc"),
-		Nameservers: []string{spec.Nameserver}, Keep: spec.BuildCache,
+		Registries: containerd.RegistryFolders(l.Registries()), Nameservers: []string{spec.Nameserver}, Keep: spec.BuildCache,
 	})
 }
