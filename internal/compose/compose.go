@@ -36,7 +36,7 @@ type Project struct {
 	Target    Target                      // the chosen one of Targets, whose replicas and files the project has already
 	Targets   map[string]Target           // of x-perch.targets, by name
 
-	JobExtensions    map[string]ServiceExtension // x-perch of each job that has one: Secrets and Downward only
+	JobExtensions    map[string]ServiceExtension // x-perch of each job that has one: Secrets, Downward and ImagePullSecrets only
 	VolumeExtensions map[string]VolumeExtension  // x-perch of each volume that has one
 	SecretData       map[string][]byte           // the exact bytes of each secret that a service or job mounts
 	ConfigData       map[string][]byte           // the exact bytes of each config that a service or job mounts
@@ -95,7 +95,26 @@ type ServiceExtension struct {
 
 	// SecretKeys are variables that have their value from a Secret which is there already; in environment they have none.
 	SecretKeys map[string]SecretKey `yaml:"-"`
+
+	Host             Hosts           `yaml:"host"`
+	Expose           string          `yaml:"expose"`        // how published ports answer on a cluster that is not Perch's own; see Expose…
+	SourceRanges     []string        `yaml:"source_ranges"` // CIDRs of those who may come to a LoadBalancer; empty: all
+	Autoscale        *Autoscale      `yaml:"autoscale"`
+	Spread           Spread          `yaml:"spread"`
+	Priority         string          `yaml:"priority"` // name of a PriorityClass
+	ServiceAccount   *ServiceAccount `yaml:"service_account"`
+	ImagePullSecrets []string        `yaml:"image_pull_secrets"` // Secrets of the namespace, besides the target's
+	Prometheus       *Prometheus     `yaml:"prometheus"`
+	Patch            []Patch         `yaml:"patch"`
 }
+
+// The values of ServiceExtension.Expose.
+const (
+	ExposeNone         = "none"         // not at all: the default
+	ExposeCluster      = "cluster"      // inside the cluster, at the published ports
+	ExposeNodePort     = "nodeport"     // on every node
+	ExposeLoadBalancer = "loadbalancer" // at an address that the cluster's provider gives
+)
 
 // Probe is one Kubernetes probe. Exactly one of HTTP, TCP and Exec is set.
 type Probe struct {

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -22,7 +23,7 @@ func (r *reading) decodeExtension(extensions map[string]any, path []string, into
 	}
 	path = append(slices.Clone(path), extensionKey)
 	before := len(r.problems)
-	r.strict(value, path, reflect.TypeOf(into).Elem())
+	value = r.strict(value, path, reflect.TypeOf(into).Elem())
 	data, err := yaml.Marshal(value)
 	if err == nil {
 		err = yaml.Unmarshal(data, into)
@@ -37,74 +38,121 @@ func (r *reading) decodeExtension(extensions map[string]any, path []string, into
 	return true
 }
 
-// strict compares a value with the type that it is to be decoded into.
-func (r *reading) strict(value any, path []string, t reflect.Type) {
+// strict compares a value with the type that it is to be decoded into, and gives it back as the type's fields have it: in
+// its long form, with the numbers that came as text from a variable, and without what is wrong.
+func (r *reading) strict(value any, path []string, t reflect.Type) any {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	wrong := func(want string) {
-		r.problem(r.files.find(path...), subject(path)+"must be "+want, "")
+	written := value
+	if short, ok := reflect.Zero(t).Interface().(shortForm); ok {
+		if value = short.long(value); value == nil {
+			return nil
+		}
 	}
 	switch t.Kind() {
-	case reflect.Struct:
+	case reflect.Struct, reflect.Map:
 		m, ok := value.(map[string]any)
 		if !ok {
-			wrong("a mapping")
-			return
+			break
 		}
-		r.strictStruct(m, path, t)
-	case reflect.Map:
-		m, ok := value.(map[string]any)
-		if !ok {
-			wrong("a mapping")
-			return
-		}
-		for _, key := range sortedNames(m) {
-			r.strict(m[key], append(slices.Clone(path), key), t.Elem())
-		}
+		return r.strictMap(m, path, t)
 	case reflect.Slice:
 		list, ok := value.([]any)
 		if !ok {
-			wrong("a list")
-			return
+			break
 		}
-		for i, one := range list {
-			r.strict(one, append(slices.Clone(path), strconv.Itoa(i)), t.Elem())
+		_, listed := written.([]any)
+		return r.strictList(list, path, t, listed)
+	default:
+		if known, ok := strictScalar(value, t.Kind()); ok {
+			return known
 		}
+	}
+	r.problem(r.files.find(path...), subject(path)+"must be "+kindWanted(t), "")
+	return nil // so that the rest can be decoded and checked too
+}
+
+// strictScalar is a value of a kind that is no collection, and whether it is of that kind.
+func strictScalar(value any, kind reflect.Kind) (any, bool) {
+	text, isText := value.(string)
+	switch kind {
 	case reflect.Bool:
-		if _, ok := value.(bool); !ok {
-			wrong("true or false")
+		if yes, err := strconv.ParseBool(text); isText && err == nil {
+			return yes, true
 		}
+		_, ok := value.(bool)
+		return value, ok
 	case reflect.Int, reflect.Int32:
-		if _, ok := value.(int); !ok {
-			wrong("an integer")
+		if n, err := strconv.ParseInt(text, 10, 32); isText && err == nil {
+			return int(n), true
 		}
+		n, ok := value.(int)
+		return value, ok && n >= math.MinInt32 && n <= math.MaxInt32
 	case reflect.String:
 		switch value.(type) {
 		case string, int, float64:
-		default:
-			wrong("a string")
+			return value, true
 		}
+		return value, false
 	}
+	return value, true
 }
 
-func (r *reading) strictStruct(m map[string]any, path []string, t reflect.Type) {
+// kindWanted is a type in words.
+func kindWanted(t reflect.Type) string {
+	if short, ok := reflect.Zero(t).Interface().(shortForm); ok {
+		return short.forms()
+	}
+	switch t.Kind() {
+	case reflect.Struct, reflect.Map:
+		return "a mapping"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int32:
+		return "an integer"
+	}
+	return "a string"
+}
+
+func (r *reading) strictList(list []any, path []string, t reflect.Type, listed bool) any {
+	all := make([]any, len(list))
+	for i, one := range list {
+		at := slices.Clone(path)
+		if listed {
+			at = append(at, strconv.Itoa(i))
+		}
+		all[i] = r.strict(one, at, t.Elem())
+	}
+	return all
+}
+
+func (r *reading) strictMap(m map[string]any, path []string, t reflect.Type) any {
+	all := make(map[string]any, len(m))
 	fields := map[string]reflect.Type{}
-	for i := range t.NumField() {
-		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
-			fields[name] = t.Field(i).Type
+	if t.Kind() == reflect.Struct {
+		for i := range t.NumField() {
+			if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
+				fields[name] = t.Field(i).Type
+			}
 		}
 	}
 	for _, key := range sortedNames(m) {
 		next := append(slices.Clone(path), key)
 		field, ok := fields[key]
-		if !ok {
+		switch {
+		case t.Kind() == reflect.Map:
+			field = t.Elem()
+		case !ok:
 			message, hint := unknownKey(key, sortedNames(fields), 0)
 			r.problem(r.files.find(next...), subject(path)+message, hint)
 			continue
 		}
-		r.strict(m[key], next, field)
+		all[key] = r.strict(m[key], next, field)
 	}
+	return all
 }
 
 // extensions decodes and checks every x-perch of the project.
@@ -125,18 +173,21 @@ func (r *reading) extensions() {
 		service := p.Project.Services[name]
 		if r.decodeExtension(service.Extensions, path, &x) {
 			r.checkExtension(x, path)
+			r.checkWorld(service, x, path)
 			r.checkVariables(x, service.Environment, path)
 			p.Services[name] = x
 		}
 	}
 	for _, name := range sortedNames(p.Jobs) {
 		var x struct {
-			Secrets  []string          `yaml:"secrets"`
-			Downward map[string]string `yaml:"downward"`
+			Secrets          []string          `yaml:"secrets"`
+			Downward         map[string]string `yaml:"downward"`
+			ImagePullSecrets []string          `yaml:"image_pull_secrets"`
 		}
 		path := []string{"jobs", name}
 		if r.decodeExtension(p.Jobs[name].Extensions, path, &x) {
-			job := ServiceExtension{Secrets: x.Secrets, Downward: x.Downward}
+			job := ServiceExtension{Secrets: x.Secrets, Downward: x.Downward, ImagePullSecrets: x.ImagePullSecrets}
+			r.checkPullSecrets(x.ImagePullSecrets, path)
 			r.checkVariables(job, p.Jobs[name].Environment, path)
 			p.JobExtensions[name] = job
 		}
@@ -149,6 +200,7 @@ func (r *reading) extensions() {
 			p.VolumeExtensions[name] = x
 		}
 	}
+	r.accounts()
 	r.secretsOfAll(top.Secrets)
 }
 

@@ -8,3 +8,6 @@ func (p *Project) Problem(message, hint string, path ...string) Problem {
 	}
 	return p.find(path...).problem(message, hint)
 }
+
+// Sorted is p in file order, each complaint once.
+func (p Problems) Sorted() Problems { return p.sorted() }
