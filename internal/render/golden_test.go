@@ -2,6 +2,7 @@ package render_test
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
 
 	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/render"
@@ -85,8 +87,8 @@ func renderCase(t *testing.T, archive *txtar.Archive) string {
 
 func renderDir(t *testing.T, dir string) string {
 	t.Helper()
-	// A case is for Perch's own node, but with a file named elsewhere.
-	_, err := os.Stat(filepath.Join(dir, "elsewhere"))
+	// A case is for Perch's own node, but with a file named elsewhere, which has what the target and its cluster say.
+	elsewhere, err := os.ReadFile(filepath.Join(dir, "elsewhere"))
 	embedded := os.IsNotExist(err)
 	project, err := compose.Load(t.Context(), compose.Options{
 		WorkingDir: dir, ProjectName: "demo", Environment: map[string]string{"FROM_ENVIRONMENT": "from the environment\n"},
@@ -96,12 +98,34 @@ func renderDir(t *testing.T, dir string) string {
 		t.Fatalf("load: %v", err)
 	}
 	target := render.Target{Namespace: project.Namespace, Embedded: embedded, LoadBalancer: embedded}
+	if err := yaml.UnmarshalStrict(elsewhere, &target); err != nil {
+		t.Fatal(err)
+	}
 	out, err := render.Objects(project, images(t, dir), target)
+	var problems compose.Problems
+	if errors.As(err, &problems) {
+		return refusals(project, problems)
+	}
 	if err != nil {
 		t.Fatalf("objects: %v", err)
 	}
 	checkLevels(t, project, out)
 	return strings.ReplaceAll(text(t, project, out), dir, "/project")
+}
+
+// refusals are what render finds wrong in a file that could be read.
+func refusals(project *compose.Project, problems compose.Problems) string {
+	var b strings.Builder
+	for _, w := range project.Warnings {
+		fmt.Fprintf(&b, "# warning: %s\n", w.String())
+	}
+	for _, p := range problems {
+		fmt.Fprintf(&b, "# error: %s\n", p.String())
+		if p.Hint != "" {
+			fmt.Fprintf(&b, "#   hint: %s\n", p.Hint)
+		}
+	}
+	return b.String()
 }
 
 func text(t *testing.T, project *compose.Project, out render.Output) string {
@@ -130,6 +154,9 @@ func text(t *testing.T, project *compose.Project, out render.Output) string {
 		}
 		for _, p := range u.Published {
 			fmt.Fprintf(&b, "# published %s:%d -> %d/%s http=%t\n", p.HostIP, p.Published, p.Target, p.Protocol, p.HTTP)
+		}
+		for _, h := range u.Hosts {
+			fmt.Fprintf(&b, "# answers at %s\n", h.URL)
 		}
 		write("config", u.Config)
 		for _, m := range u.Migrations {

@@ -58,6 +58,9 @@ func (w workload) migration(i int, hook types.PreStartHook) (*batchv1.Job, []run
 	if w.policies {
 		w.networkLabels(&parts.meta, w.networksOf(hook.ContainerSpec))
 	}
+	if a := w.extension.ServiceAccount; a != nil && a.Use != "" {
+		w.standing(&parts.spec) // one that is made comes with the release, after this
+	}
 	identity := []any{r.image.Ref, r.spec.Command, r.spec.Entrypoint, r.spec.User}
 	if places := w.project.Places(); len(places) > 0 {
 		identity = append(identity, places) // a database that is elsewhere now has not been migrated

@@ -26,11 +26,10 @@ const (
 
 // Objects makes the Kubernetes objects of a project. The images have the keys "web" for a service, "web/pre_start/0" for
 // a hook of it and "job/seed" for a job; one that is missing is named after the Compose file. The project is one that
-// compose.Load returned, so it is not checked again; an error means that a value in it cannot be written in Kubernetes.
+// compose.Load returned, so it is not checked again; an error means that a value in it cannot be written in Kubernetes, or is
+// compose.Problems of what can be told only with the target, the images and the objects: hosts and patches.
 func Objects(p *compose.Project, images map[string]Image, t Target) (Output, error) {
-	b := &builder{project: p, images: images, target: t}
-	b.expand()
-	b.policies = b.isolates()
+	b := newBuilder(p, images, t)
 	out := Output{Volumes: b.claims(), Jobs: map[string]*batchv1.Job{}, JobUse: map[string][]runtime.Object{}}
 	for _, name := range sortedKeys(b.services) {
 		if b.hostOf(name) != name {
@@ -51,6 +50,9 @@ func Objects(p *compose.Project, images map[string]Image, t Target) (Output, err
 			return Output{}, fmt.Errorf("job %q: %w", name, err)
 		}
 	}
+	if len(b.problems) > 0 {
+		return Output{}, b.problems.Sorted()
+	}
 	slices.SortStableFunc(out.Units, func(a, b Unit) int { return cmp.Compare(a.Service, b.Service) })
 	out.Notes = b.sortedNotes()
 	slices.Sort(b.privileged)
@@ -69,6 +71,20 @@ type builder struct {
 	notes    []Note
 	// privileged are the keys that ask for more than the level baseline of Pod Security.
 	privileged []string
+	problems   compose.Problems
+	hosts      map[string]string // services by the host and path that they answer at
+}
+
+func newBuilder(p *compose.Project, images map[string]Image, t Target) *builder {
+	b := &builder{project: p, images: images, target: t, hosts: map[string]string{}}
+	b.expand()
+	b.policies = b.isolates()
+	return b
+}
+
+// problem is a complaint about a path of the Compose file.
+func (b *builder) problem(message, hint string, path ...string) {
+	b.problems = append(b.problems, b.project.Problem(fmt.Sprintf("service %q: x-perch: %s", path[1], message), hint, path...))
 }
 
 // workloadOf is a service with those that run in its pod.
@@ -95,6 +111,7 @@ func (b *builder) part(name string) workload {
 	s := b.services[name]
 	w := workload{builder: b, service: s, extension: b.project.Services[name], name: compose.Name(name), image: b.image(name, s.ContainerSpec)}
 	w.ports = w.servicePorts()
+	w.speak()
 	return w
 }
 
@@ -130,8 +147,10 @@ func (b *builder) unit(w workload) (Unit, error) {
 		}
 	}
 	unit.Config = unique(config)
-	unit.Objects = w.objects(main)
+	ways, hosts := w.worldly()
+	unit.Objects, unit.Hosts = append(w.objects(main), ways...), hosts
 	sortObjects(unit.Objects)
+	w.patchedUnit(&unit)
 	return unit, nil
 }
 

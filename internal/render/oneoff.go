@@ -27,9 +27,7 @@ type OneOff struct {
 // comes to it. What it reads has names of its own, which suffix makes unique: it is removed with it, while that of the
 // service comes and goes with releases.
 func MakeOneOff(p *compose.Project, images map[string]Image, t Target, service, suffix string) (OneOff, error) {
-	b := &builder{project: p, images: images, target: t}
-	b.expand()
-	b.policies = b.isolates()
+	b := newBuilder(p, images, t)
 	w := b.part(service)
 	r := w.run()
 	r.ports = nil
@@ -38,6 +36,7 @@ func MakeOneOff(p *compose.Project, images map[string]Image, t Target, service, 
 		return OneOff{}, fmt.Errorf("service %q: %w", service, err)
 	}
 	w.place(&parts.spec)
+	w.standing(&parts.spec)
 	if b.policies {
 		b.networkLabels(&parts.meta, b.networksOf(w.service.ContainerSpec))
 	}

@@ -1,6 +1,9 @@
 package render
 
 import (
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -12,36 +15,84 @@ import (
 func (w workload) place(s *corev1.PodSpec) {
 	affinity := &corev1.Affinity{}
 	if w.service.Deploy != nil {
-		p := w.service.Deploy.Placement
-		affinity.NodeAffinity = w.nodeAffinity(p.Constraints)
-		for _, one := range p.Preferences {
-			if key := compose.SpreadLabel(one.Spread); key != "" {
-				s.TopologySpreadConstraints = append(s.TopologySpreadConstraints, w.spread(key, 1, corev1.ScheduleAnyway))
-			}
-		}
-		if p.MaxReplicas > 1 {
-			s.TopologySpreadConstraints = append(s.TopologySpreadConstraints, w.spread(corev1.LabelHostname, 1, corev1.ScheduleAnyway))
-		}
+		affinity.NodeAffinity = w.nodeAffinity(w.service.Deploy.Placement.Constraints)
 	}
+	s.TopologySpreadConstraints = w.spreads()
 	affinity.PodAntiAffinity = w.apart()
 	if affinity.NodeAffinity != nil || affinity.PodAntiAffinity != nil {
 		s.Affinity = affinity
 	}
 }
 
-func (w workload) spread(key string, skew int32, otherwise corev1.UnsatisfiableConstraintAction) corev1.TopologySpreadConstraint {
-	return corev1.TopologySpreadConstraint{
-		MaxSkew: skew, TopologyKey: key, WhenUnsatisfiable: otherwise,
+// spreads are what the pods are spread over, each once: what x-perch.spread says, what placement says, and by itself, on a
+// cluster of several nodes, zones and nodes where there is more than one pod.
+func (w workload) spreads() []corev1.TopologySpreadConstraint {
+	var all []corev1.TopologySpreadConstraint
+	add := func(key string, mode compose.SpreadMode) {
+		if mode == compose.SpreadNot || slices.ContainsFunc(all, func(c corev1.TopologySpreadConstraint) bool { return c.TopologyKey == key }) {
+			return
+		}
+		all = append(all, w.spread(key, mode))
+	}
+	own := []struct {
+		key  string
+		mode compose.SpreadMode
+	}{{corev1.LabelTopologyZone, w.extension.Spread.Zones}, {corev1.LabelHostname, w.extension.Spread.Nodes}}
+	for _, one := range own {
+		if one.mode != compose.SpreadDefault {
+			add(one.key, one.mode)
+		}
+	}
+	if w.service.Deploy != nil {
+		p := w.service.Deploy.Placement
+		for _, one := range p.Preferences {
+			if key := compose.SpreadLabel(one.Spread); key != "" {
+				add(key, compose.SpreadWish)
+			}
+		}
+		if p.MaxReplicas > 1 {
+			add(corev1.LabelHostname, compose.SpreadWish)
+		}
+	}
+	for _, one := range own {
+		if one.mode == compose.SpreadDefault && w.spreadsByItself() {
+			add(one.key, compose.SpreadWish)
+		}
+	}
+	return all
+}
+
+// spreadsByItself tells whether pods are kept apart without a word of the file. Those that share a claim, which is on one node at a
+// time, must not be.
+func (w workload) spreadsByItself() bool {
+	return !w.target.Embedded && w.most() >= 2 && w.kind() == deployment && !slices.ContainsFunc(w.parts(), workload.keepsData)
+}
+
+// spread is one constraint. On Perch's own node, the only one, it is never more than a wish.
+func (w workload) spread(key string, mode compose.SpreadMode) corev1.TopologySpreadConstraint {
+	c := corev1.TopologySpreadConstraint{
+		MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: corev1.ScheduleAnyway,
 		LabelSelector: &metav1.LabelSelector{MatchLabels: w.selector(w.name)},
 	}
+	if mode == compose.SpreadRequired && !w.target.Embedded {
+		c.WhenUnsatisfiable = corev1.DoNotSchedule
+		if w.kind() == deployment {
+			c.MatchLabelKeys = []string{appsv1.DefaultDeploymentUniqueLabelKey} // else the old pods of a rollout are in the way
+		}
+	}
+	return c
 }
 
 // apart keeps the pods of one service on different nodes: where that can be, or always with max_replicas_per_node: 1. Pods
 // that share a claim, which is on one node at a time, must not be kept apart.
 func (w workload) apart() *corev1.PodAntiAffinity {
 	alone := w.service.Deploy != nil && w.service.Deploy.Placement.MaxReplicas == 1
-	if w.kind() != deployment || (w.replicas() < 2 && !alone) {
+	if w.kind() != deployment || (w.most() < 2 && !alone) {
 		return nil
+	}
+	shared := !w.target.Embedded && slices.ContainsFunc(w.parts(), workload.keepsData)
+	if !alone && (shared || w.spreadsByItself() || w.extension.Spread.Nodes != compose.SpreadDefault) {
+		return nil // they must not be, or spreads says it
 	}
 	term := corev1.PodAffinityTerm{
 		LabelSelector: &metav1.LabelSelector{MatchLabels: w.selector(w.name)}, TopologyKey: corev1.LabelHostname,

@@ -73,6 +73,7 @@ func (b *builder) pod(all ...runs) (podParts, error) {
 	s.DNSConfig = dnsConfig(main)
 	s.NodeSelector = nodeSelector(main.Platform)
 	s.RuntimeClassName = runtimeClass(main.Runtime)
+	s.ImagePullSecrets = b.pullSecrets(all)
 	host(s, all)
 	return parts, nil
 }

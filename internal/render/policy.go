@@ -88,20 +88,35 @@ func (b *builder) networkLabels(m *metav1.ObjectMeta, networks []network) {
 	}
 }
 
-// policy lets in who is on a network of the service, and everybody on published ports. All of it may go out, unless each
-// of its networks is internal.
-func (w workload) policy() *networkingv1.NetworkPolicy {
-	var ports []networkingv1.NetworkPolicyPort
-	for _, p := range w.published() {
-		target, proto := intstr.FromInt32(p.Target), corev1.Protocol(p.Protocol)
-		port := networkingv1.NetworkPolicyPort{Protocol: &proto, Port: &target}
-		if !slices.ContainsFunc(ports, func(k networkingv1.NetworkPolicyPort) bool {
-			return k.Port.IntVal == target.IntVal && *k.Protocol == proto
-		}) {
-			ports = append(ports, port)
+// open are the ports that everybody may come to: those that are published, that hosts lead to and that have the metrics.
+func (w workload) open() []networkingv1.NetworkPolicyPort {
+	var all []networkingv1.NetworkPolicyPort
+	add := func(port int32, proto corev1.Protocol) {
+		if !slices.ContainsFunc(all, func(k networkingv1.NetworkPolicyPort) bool { return k.Port.IntVal == port && *k.Protocol == proto }) {
+			target := intstr.FromInt32(port)
+			all = append(all, networkingv1.NetworkPolicyPort{Protocol: &proto, Port: &target})
 		}
 	}
-	return networkPolicy(w.builder.meta(w.name, w.service.Name), w.selector(w.name), w.networks(), ports)
+	for _, p := range w.published() {
+		add(p.Target, corev1.Protocol(p.Protocol))
+	}
+	for _, part := range w.parts() {
+		for _, h := range part.extension.Host {
+			if p, ok := part.hostPort(h); ok && !w.target.Embedded {
+				add(p.port, p.protocol)
+			}
+		}
+	}
+	if p, ok := w.metricsPort(); ok {
+		add(p.port, p.protocol)
+	}
+	return all
+}
+
+// policy lets in who is on a network of the service, and everybody on open ports. All of it may go out, unless each
+// of its networks is internal.
+func (w workload) policy() *networkingv1.NetworkPolicy {
+	return networkPolicy(w.builder.meta(w.name, w.service.Name), w.selector(w.name), w.networks(), w.open())
 }
 
 // jobPolicy is the same for the pods of a job, which nobody connects to.

@@ -167,7 +167,7 @@ func (w workload) onlyPort() (containerPort, bool) {
 	for _, p := range w.ports {
 		inImage := slices.ContainsFunc(ofImage, func(e containerPort) bool { return e.port == p.port && e.protocol == p.protocol })
 		switch {
-		case p.protocol != corev1.ProtocolTCP:
+		case p.protocol != corev1.ProtocolTCP || p.extra:
 		case p.declared && inImage:
 			declared, both = append(declared, p), append(both, p)
 		case p.declared:

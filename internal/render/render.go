@@ -38,8 +38,17 @@ type Content struct {
 type Target struct {
 	Namespace    string
 	Embedded     bool   // Perch's own node: folders of this machine can be mounted, its DNS knows names with _ and dots
-	LoadBalancer bool   // published ports become LoadBalancer Services (the embedded node), else ClusterIP
+	LoadBalancer bool   // published ports become LoadBalancer Services (the embedded node), else what x-perch.expose says
 	StorageClass string // "": the cluster's default
+
+	Domain            string // completes hosts that have no dot; "": they are refused
+	IngressClass      string // "": the cluster's default
+	IngressController string // of that class, as its spec.controller has it; "": not known
+	Issuer            string // cert-manager's: NAME of a ClusterIssuer, NAMESPACE/NAME of an Issuer; "": certificates are named, or there are none
+	Gateway           string // NAMESPACE/NAME[/LISTENER] of the Gateway that hosts are routes of; "": they are Ingresses
+	GatewayAPI        bool   // the cluster has the Gateway API, which Gateway needs
+	ServiceMonitors   bool   // the cluster has Prometheus' operator
+	PullSecret        string // Secret of the namespace that all pods pull their images with; "": none
 }
 
 // Output is all objects of a project.
@@ -69,6 +78,7 @@ type Unit struct {
 	Objects    []runtime.Object // the Helm release
 	DependsOn  []Dependency     // sorted by Service
 	Published  []Port           // ports that answer on the host
+	Hosts      []Host           // where it answers to the world
 	OnFailure  string           // update_config.failure_action: "", pause, continue or rollback
 
 	Chart *compose.Chart // the release is this Helm chart, and Objects are not known here; nil: it is Objects
@@ -81,6 +91,11 @@ type Dependency struct {
 	Condition string // service_started, service_healthy, service_completed_successfully
 	Required  bool
 	Restart   bool
+}
+
+// Host is a name of x-perch.host.
+type Host struct {
+	URL string // as https://shop.example.com/
 }
 
 // Port is one published port.

@@ -25,9 +25,11 @@ type containerPort struct {
 	protocol corev1.Protocol
 	app      string // appProtocol of the Service
 	declared bool   // by the file, not only by the image
+	extra    bool   // for metrics only: no port that the service is asked at
 }
 
-// servicePorts are the ports of a service: ports, then expose, then what the image exposes; each once.
+// servicePorts are the ports of a service: ports, then expose, then those of hosts, then what the image exposes, then that of its
+// metrics; each once.
 func (w workload) servicePorts() []containerPort {
 	var all []containerPort
 	at, named := map[containerPort]int{}, map[string]bool{}
@@ -52,8 +54,16 @@ func (w workload) servicePorts() []containerPort {
 			add(p)
 		}
 	}
+	for _, h := range w.extension.Host {
+		if h.Port > 0 {
+			add(containerPort{port: h.Port, protocol: corev1.ProtocolTCP, app: appProtocol(h.Protocol), declared: true})
+		}
+	}
 	for _, p := range w.image.exposed() {
 		add(p)
+	}
+	if p := w.extension.Prometheus; p != nil && p.Port > 0 {
+		add(containerPort{name: "metrics", port: p.Port, protocol: corev1.ProtocolTCP, extra: true})
 	}
 	return all
 }
@@ -196,8 +206,8 @@ func (w workload) servicesOf() []runtime.Object {
 	if w.headless() {
 		objects = append(objects, w.podsService())
 	}
-	if published := w.published(); w.target.LoadBalancer && len(published) > 0 {
-		objects = append(objects, w.publishedService(published))
+	if kind := w.exposed(); kind != "" {
+		objects = append(objects, w.publishedService(kind, w.published()))
 	}
 	return objects
 }
@@ -255,18 +265,39 @@ func (w workload) podsService() *corev1.Service {
 
 func podsName(name string) string { return compose.NameWithin(name, 58) + "-pods" }
 
-// publishedService answers on the host, at the published ports only. It is a Service of its own, since one Service with
-// both would publish every port of the container.
-func (w workload) publishedService(published []Port) *corev1.Service {
+// exposed is how the published ports answer: on Perch's own node on the host, elsewhere as x-perch.expose says; "" is not at all.
+func (w workload) exposed() corev1.ServiceType {
+	switch {
+	case len(w.published()) == 0:
+		return ""
+	case w.target.LoadBalancer:
+		return corev1.ServiceTypeLoadBalancer
+	}
+	return map[string]corev1.ServiceType{
+		compose.ExposeCluster: corev1.ServiceTypeClusterIP, compose.ExposeNodePort: corev1.ServiceTypeNodePort,
+		compose.ExposeLoadBalancer: corev1.ServiceTypeLoadBalancer,
+	}[w.extension.Expose]
+}
+
+// publishedService answers at the published ports only. It is a Service of its own, since one Service with both would publish
+// every port of the container.
+func (w workload) publishedService(kind corev1.ServiceType, published []Port) *corev1.Service {
 	s := w.bareService(compose.NameWithin(w.name, 53)+"-published", w.service.Name)
-	s.Spec.Type = corev1.ServiceTypeLoadBalancer
+	s.Spec.Type = kind
+	if kind == corev1.ServiceTypeLoadBalancer && !w.target.LoadBalancer {
+		s.Spec.LoadBalancerSourceRanges = w.extension.SourceRanges
+	}
 	for _, p := range published {
-		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{
+		port := corev1.ServicePort{
 			Name:       strings.ToLower(p.Protocol) + "-" + strconv.Itoa(int(p.Published)),
 			Port:       p.Published,
 			Protocol:   corev1.Protocol(p.Protocol),
 			TargetPort: intstr.FromString(w.portName(p)),
-		})
+		}
+		if kind == corev1.ServiceTypeNodePort && p.Published >= 30000 && p.Published <= 32767 {
+			port.NodePort = p.Published // of the range that nodes have by default; another one is given by the cluster
+		}
+		s.Spec.Ports = append(s.Spec.Ports, port)
 	}
 	return s
 }

@@ -175,6 +175,7 @@ func (w workload) pod() (podParts, error) {
 		parts.config = append(parts.config, used...)
 	}
 	w.place(&parts.spec)
+	w.standing(&parts.spec)
 	if w.kind() == oneShot {
 		parts.spec.RestartPolicy = corev1.RestartPolicyNever
 	} else if w.drains() {
@@ -187,8 +188,6 @@ func (w workload) pod() (podParts, error) {
 // before their successors start, so there it would only be a longer gap.
 func (w workload) drains() bool { return len(w.allPorts()) > 0 && w.kind() != statefulSet }
 
-func (w workload) replicas() int32 { return int32(min(w.service.GetScale(), 1<<20)) } //nolint:gosec // bounded
-
 // objects are what the release of the service holds.
 func (w workload) objects(parts podParts) []runtime.Object {
 	template := corev1.PodTemplateSpec{
@@ -199,6 +198,8 @@ func (w workload) objects(parts podParts) []runtime.Object {
 		part.userLabels(&template.ObjectMeta)
 	}
 	objects := w.servicesOf()
+	objects = append(objects, w.measured(&template.ObjectMeta, objects)...)
+	objects = append(objects, w.account()...)
 	if w.policies {
 		w.networkLabels(&template.ObjectMeta, w.networks())
 		objects = append(objects, w.policy())
@@ -212,6 +213,9 @@ func (w workload) objects(parts podParts) []runtime.Object {
 		objects = append(objects, w.statefulSet(template))
 	default:
 		objects = append(objects, w.deployment(template))
+	}
+	if kind := map[kind]string{deployment: "Deployment", statefulSet: "StatefulSet"}[w.kind()]; w.extension.Autoscale != nil && kind != "" {
+		objects = append(objects, w.autoscaler(kind))
 	}
 	if w.replicas() >= 2 && w.kind() != daemonSet {
 		objects = append(objects, w.budget())
@@ -234,7 +238,7 @@ func (w workload) deployment(template corev1.PodTemplateSpec) *appsv1.Deployment
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
 		ObjectMeta: w.meta(),
 		Spec: appsv1.DeploymentSpec{
-			Replicas:             new(w.replicas()),
+			Replicas:             w.fixedReplicas(),
 			RevisionHistoryLimit: new(int32(historyLimit)),
 			Selector:             &metav1.LabelSelector{MatchLabels: w.selector(w.name)},
 			MinReadySeconds:      w.delay(),
@@ -304,7 +308,7 @@ func (w workload) statefulSet(template corev1.PodTemplateSpec) *appsv1.StatefulS
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
 		ObjectMeta: w.meta(),
 		Spec: appsv1.StatefulSetSpec{
-			Replicas:             new(w.replicas()),
+			Replicas:             w.fixedReplicas(),
 			RevisionHistoryLimit: new(int32(historyLimit)),
 			Selector:             &metav1.LabelSelector{MatchLabels: w.selector(w.name)},
 			MinReadySeconds:      w.delay(),
