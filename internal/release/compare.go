@@ -181,7 +181,7 @@ func (p *planner) unit(u *Unit) error {
 		ID: id, Kind: kind, Service: u.Service, Cause: cause, After: gate, Soft: soft, unit: u,
 		replace: p.replaced(u, in), clean: in.Status != "" && in.Status != "deployed",
 		back:  takeBack{in.Deployed, in.Manifest},
-		again: kind == Upgrade && in.Status == "deployed" && in.Digest == u.Chart.Digest,
+		again: kind == Upgrade && in.Status == "deployed" && in.Digest == u.Chart.Digest && p.asked(u) != "",
 	}
 	if kind == Upgrade {
 		s.Downtime = downtime(u, in, s.replace, s.again)
@@ -335,24 +335,40 @@ func (p *planner) rolloutCause(u *Unit) (cause string, kind Kind, err error) {
 		}
 		return cause, Upgrade, nil
 	}
-	for _, o := range u.Objects {
-		ref, err := refOf(o)
-		if err != nil {
-			return "", "", err
-		}
-		if text := p.lost(ref); text != "" && (u.Foreign == "" || ref.Kind != "Job") { // Jobs of charts may remove themselves
-			return text, Upgrade, nil
-		}
+	if text, err := p.missing(u); text != "" || err != nil {
+		return text, Upgrade, err
 	}
+	if text := p.asked(u); text != "" {
+		return text, Upgrade, nil
+	}
+	return "", Unchanged, nil
+}
+
+// asked says why the service's pods must be made anew though its objects are as they were, "" when they need not be.
+func (p *planner) asked(u *Unit) string {
 	for _, d := range u.DependsOn {
 		if d.Restart && p.changed[d.Service] {
-			return fmt.Sprintf("service %s changed", d.Service), Upgrade, nil
+			return fmt.Sprintf("service %s changed", d.Service)
 		}
 	}
 	if p.wanted.Recreate {
-		return "asked to be recreated", Upgrade, nil
+		return "asked to be recreated"
 	}
-	return "", Unchanged, nil
+	return ""
+}
+
+// missing says which object of the service must be made again, "" when none.
+func (p *planner) missing(u *Unit) (string, error) {
+	for _, o := range u.Objects {
+		ref, err := refOf(o)
+		if err != nil {
+			return "", err
+		}
+		if text := p.lost(ref); text != "" && (u.Foreign == "" || ref.Kind != "Job") { // Jobs of charts may remove themselves
+			return text, nil
+		}
+	}
+	return "", nil
 }
 
 // applied tells whether an object of the service was applied without a release.
@@ -379,6 +395,10 @@ func (p *planner) lost(ref Ref) string {
 		}
 		if kube.StateOf(j) == kube.JobFailed {
 			return title + " failed"
+		}
+	default:
+		if there, looked := p.observed.Others[ref.Kind]; looked && !there[ref.Name] {
+			return title + " is gone"
 		}
 	}
 	return ""

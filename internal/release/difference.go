@@ -280,7 +280,7 @@ func phrase(ref Ref, path []string, old, now any) string {
 	case last == "image":
 		return fmt.Sprintf("image changed %v → %v", short(old), short(now))
 	case last == "replicas":
-		return fmt.Sprintf("replicas %s → %s", word(old), word(now))
+		return fmt.Sprintf("replicas %s → %s", replicasWord(old), replicasWord(now))
 	case slices.Contains(path, "env"):
 		for i, part := range path {
 			if part == "env" && i+1 < len(path) {
@@ -302,6 +302,14 @@ func short(image any) string {
 	text := word(image)
 	text = strings.TrimPrefix(text, "docker.io/")
 	return strings.TrimPrefix(text, "library/")
+}
+
+// replicasWord is a number of pods: what no object says is an autoscaler's to say.
+func replicasWord(v any) string {
+	if v == nil {
+		return "by load"
+	}
+	return fmt.Sprint(v)
 }
 
 func word(v any) string {

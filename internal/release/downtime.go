@@ -13,7 +13,7 @@ import (
 // downtime says why a service does not answer for a moment while a step is done, "" when it answers all the time, as far as
 // its objects tell: what is installed, what replaces it, and what must be deleted first.
 func downtime(u *Unit, in Installed, replace []Ref, again bool) string {
-	before := documents(in.Manifest)
+	before, least := documents(in.Manifest), floors(u.Objects)
 	var reasons []string
 	for _, ref := range replace {
 		if ref.Kind != "Job" {
@@ -29,7 +29,7 @@ func downtime(u *Unit, in Installed, replace []Ref, again bool) string {
 		case old == nil:
 			reasons = append(reasons, otherKind(ref, before)...)
 		case again || changes(field(old, "spec.template"), field(now, "spec.template")):
-			reasons = append(reasons, gap(o)...)
+			reasons = append(reasons, gap(o, ref, least)...)
 		case field(old, "spec.replicas") != nil && fmt.Sprint(field(now, "spec.replicas")) == "0":
 			reasons = append(reasons, "it is scaled to none")
 		}
@@ -52,10 +52,10 @@ func isWorkload(kind string) bool {
 }
 
 // gap tells whether rolling a workload leaves no pod for a moment.
-func gap(o runtime.Object) []string {
+func gap(o runtime.Object, ref Ref, least map[Ref]int32) []string {
 	switch o := o.(type) {
 	case *appsv1.StatefulSet:
-		if count(o.Spec.Replicas) == 1 {
+		if podsOf(ref, o.Spec.Replicas, least) == 1 {
 			return []string{"its one pod is stopped before the next one starts, since both would write to its volume (update_config.order: start-first allows it)"}
 		}
 	case *appsv1.DaemonSet:
@@ -65,8 +65,9 @@ func gap(o runtime.Object) []string {
 			return []string{"all pods are stopped before new ones start"}
 		}
 		if r := o.Spec.Strategy.RollingUpdate; r != nil && r.MaxUnavailable != nil {
-			missing, err := intstr.GetScaledValueFromIntOrPercent(r.MaxUnavailable, int(count(o.Spec.Replicas)), false)
-			if err == nil && missing >= int(count(o.Spec.Replicas)) && missing > 0 {
+			pods := int(podsOf(ref, o.Spec.Replicas, least))
+			missing, err := intstr.GetScaledValueFromIntOrPercent(r.MaxUnavailable, pods, false)
+			if err == nil && missing >= pods && missing > 0 {
 				return []string{"all its pods are stopped before new ones start: update_config.order is stop-first"}
 			}
 		}

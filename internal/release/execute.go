@@ -375,7 +375,7 @@ func (e *executor) roll(ctx context.Context, s Step) error {
 		e.mu.Lock()
 		e.rollouts[s.Service] = ro
 		e.mu.Unlock()
-		return e.again(ctx, s, ro)
+		return e.applied(ctx, s, ro)
 	case err := <-ro.ended:
 		err = e.refused(s, err)
 		e.tell(s, progress.Failed, err.Error())
@@ -383,12 +383,13 @@ func (e *executor) roll(ctx context.Context, s Step) error {
 	}
 }
 
-// again restarts the pods of a service whose objects did not change, when that was asked for.
-func (e *executor) again(ctx context.Context, s Step, ro *rollout) error {
-	if !s.again {
-		return nil
+// applied does what comes as soon as the objects are: pods that an autoscaler wants at least, and new ones for a service whose
+// objects did not change, when that was asked for.
+func (e *executor) applied(ctx context.Context, s Step, ro *rollout) error {
+	err := e.raise(ctx, s.unit.Objects)
+	if err == nil && s.again {
+		err = e.client.Restart(ctx, in(e.plan.Namespace, s.unit.Objects), time.Now())
 	}
-	err := e.client.Restart(ctx, in(e.plan.Namespace, s.unit.Objects), time.Now())
 	if err == nil {
 		return nil
 	}
@@ -433,7 +434,7 @@ func (e *executor) prepare(ctx context.Context, s Step) error {
 			return err
 		}
 	}
-	return nil
+	return e.client.HoldReplicas(ctx, e.plan.Namespace, elastic(s.unit.Objects))
 }
 
 // wait watches the rollout and tells Helm how it went. A service that only had to be waited for has no Helm action.

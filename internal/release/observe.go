@@ -63,6 +63,7 @@ type Observed struct {
 	Config    map[Ref]Config               // the project's config objects outside releases
 	Jobs      map[string]*batchv1.Job      // all Jobs of the namespace, by name
 	Workloads map[Ref]Workload             // live Deployments, StatefulSets, DaemonSets and Services (which are ready)
+	Others    map[string]map[string]bool   // names of live objects by kind, of those kinds of others() that were looked for
 
 	deploy int // the highest number of a deploy that a kept revision has
 }
@@ -115,7 +116,7 @@ func Observe(ctx context.Context, c *kube.Client, project, namespace string) (Ob
 	o := Observed{
 		Project: project, Namespace: namespace,
 		Releases: map[string]Installed{}, Volumes: map[string]resource.Quantity{}, Config: map[Ref]Config{},
-		Jobs: map[string]*batchv1.Job{}, Workloads: map[Ref]Workload{},
+		Jobs: map[string]*batchv1.Job{}, Workloads: map[Ref]Workload{}, Others: map[string]map[string]bool{},
 	}
 	var deployments, statefulSets, daemonSets, services map[Ref]Workload
 	var configMaps, secretMaps map[Ref]Config
@@ -169,7 +170,7 @@ func (o *Observed) observeReleases(ctx context.Context, c *kube.Client) error {
 	}
 	o.Releases = installed(all, o.Project)
 	o.deploy = nextDeploy(all, o.Project) - 1
-	return nil
+	return o.observeOthers(ctx, c)
 }
 
 // revisions is every kept revision of every Helm release in the namespace, "" for all.

@@ -24,6 +24,11 @@ func (e *executor) takeBack(ctx context.Context, s Step, to takeBack, cause erro
 	if err := e.client.ClearBroken(ctx, in(e.plan.Namespace, s.unit.Objects)); err != nil {
 		return errors.Join(cause, e.client.Explain(fmt.Errorf("service %s: rollback: %w", s.Service, err)))
 	}
+	if objects, err := objectsIn(to.manifest); err == nil {
+		if err := e.client.HoldReplicas(ctx, e.plan.Namespace, elastic(objects)); err != nil {
+			return errors.Join(cause, e.client.Explain(fmt.Errorf("service %s: rollback: %w", s.Service, err)))
+		}
+	}
 	verdict, ended, applied := make(chan error, 1), make(chan error, 1), make(chan struct{})
 	w := waiter{applied: func() { close(applied) }, verdict: verdict, foreign: s.unit.Foreign != "", ctx: ctx, timeout: e.timeout}
 	description := fmt.Sprintf("rollback to %d: the rollout failed", to.revision)
