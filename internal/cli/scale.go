@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/kube"
 )
 
 // scales is SERVICE=N, of a flag that can be repeated.
@@ -85,6 +86,10 @@ func (a *app) scale(ctx context.Context, to scales) error {
 	if err != nil {
 		return err
 	}
+	owned, err := a.autoscaled(ctx, l, workloads, to)
+	if err != nil {
+		return err
+	}
 	if a.globals.dryRun {
 		a.say("would scale %s on context %s", to, a.contextName())
 		return nil
@@ -94,9 +99,39 @@ func (a *app) scale(ctx context.Context, to scales) error {
 	}
 	a.closeProgress()
 	a.note("scaled: %s, context %s, namespace %s, %s", to, a.contextName(), l.namespace, a.took())
-	a.note("the next deploy of %s goes back to the number in the Compose file; to keep it, write scale: there",
-		strings.Join(to.services(), " and "))
+	if fixed := slices.DeleteFunc(to.services(), func(s string) bool { return owned[s] }); len(fixed) > 0 {
+		a.note("the next deploy of %s goes back to the number in the Compose file; to keep it, write scale: there", strings.Join(fixed, " and "))
+	}
 	return nil
+}
+
+// autoscaled are the services whose number of pods an autoscaler owns. It would undo at once what is not within its bounds, so
+// that is refused; none at all is within them, as an autoscaler rests then.
+func (a *app) autoscaled(ctx context.Context, l live, workloads []kube.Workload, to scales) (map[string]bool, error) {
+	owners, err := l.client.Autoscalers(ctx, l.namespace)
+	if err != nil {
+		return nil, err
+	}
+	owned := map[string]bool{}
+	for _, w := range workloads {
+		for _, o := range owners {
+			if !strings.EqualFold(o.Workload.Kind, w.Kind()) || o.Workload.Name != w.Name() {
+				continue
+			}
+			n := to[w.Service]
+			owned[w.Service] = true
+			switch {
+			case n == 0:
+				a.note("%s: its autoscaler rests until there are pods again: perch scale %s=%d", w.Service, w.Service, o.Min)
+			case n < int(o.Min) || n > int(o.Max):
+				return nil, fault.New(fault.Usage, "change min and max of x-perch.autoscale, and perch up",
+					"service %q: its autoscaler has %d to %d pods, and would undo this", w.Service, o.Min, o.Max)
+			default:
+				a.note("%s: its autoscaler goes on from there by load, within %d to %d pods", w.Service, o.Min, o.Max)
+			}
+		}
+	}
+	return owned, nil
 }
 
 // completeScale completes the names of services up to the number.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/perch-k8s/perch/internal/chart"
 	"github.com/perch-k8s/perch/internal/compose"
+	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/image"
 	"github.com/perch-k8s/perch/internal/kube"
 	"github.com/perch-k8s/perch/internal/release"
@@ -26,6 +27,12 @@ func loadProject(ctx context.Context, o Options) (*compose.Project, error) {
 	named := append(slices.Sorted(maps.Keys(o.Scale)), o.Services...)
 	if err := compose.CheckServices(project.Project, named); err != nil {
 		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Scale)) {
+		if project.Services[name].Autoscale != nil {
+			return nil, fault.New(fault.Usage, "change min and max of x-perch.autoscale; perch scale changes what runs",
+				"--scale %s=%d: an autoscaler owns its number of pods", name, o.Scale[name])
+		}
 	}
 	some := project.Project
 	if len(o.Services) > 0 {
