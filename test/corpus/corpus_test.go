@@ -42,6 +42,7 @@ func TestCorpus(t *testing.T) {
 	}
 	report(t, table("AWESOME-COMPOSE", results, accepted))
 	t.Run("Shapes", func(t *testing.T) { testShapes(t, server) })
+	t.Run("Golden", func(t *testing.T) { testGolden(t, server) })
 	golden(t, "testdata/awesome-compose.golden", said(results))
 	refused := map[string]string{}
 	for _, r := range results {
