@@ -320,10 +320,13 @@ const nginx = "k8s.io/ingress-nginx"
 // controller is who carries out an Ingress. Where the cluster was not asked, a class called nginx is taken for the one that is
 // called so by its own installation.
 func (w workload) controller(class string) string {
-	if w.target.IngressController == "" && class == "nginx" {
+	switch known := w.target.IngressController; {
+	case known != "" && class == w.target.IngressClass:
+		return known
+	case known == "" && class == "nginx":
 		return nginx
 	}
-	return w.target.IngressController
+	return ""
 }
 
 // allowList is the annotation by which a controller lets in some addresses only, "" when it has none or is not known.

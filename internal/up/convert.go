@@ -71,6 +71,8 @@ func namespaceOf(o Options, project *compose.Project) string {
 func target(o Options, project *compose.Project) render.Target {
 	return render.Target{
 		Namespace: namespaceOf(o, project), Embedded: o.Compose.Embedded, LoadBalancer: o.Compose.Embedded, StorageClass: project.Target.StorageClass,
+		Domain: project.Target.Domain, IngressClass: project.Target.IngressClass, Issuer: project.Target.Issuer, PullSecret: project.Target.PullSecret,
+		Gateway: project.Target.Gateway, GatewayAPI: project.Target.Gateway != "", // its word counts until the cluster is asked: targetOn
 	}
 }
 

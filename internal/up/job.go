@@ -34,7 +34,11 @@ func RunJob(ctx context.Context, o Options, name string, args []string, suffix s
 	if err != nil {
 		return 0, err
 	}
-	rendered, err := render.Objects(project, imagesOf(images), target(o, project))
+	on, err := targetOn(ctx, o, client, project)
+	if err != nil {
+		return 0, err
+	}
+	rendered, err := render.Objects(project, imagesOf(images), on)
 	if err != nil {
 		return 0, err
 	}

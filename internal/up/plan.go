@@ -70,7 +70,11 @@ func MakePlan(ctx context.Context, o Options) (Plan, error) {
 	if err != nil {
 		return p, err
 	}
-	rendered, err := render.Objects(project, imagesOf(images), target(o, project))
+	on, err := targetDry(ctx, o, project)
+	if err != nil {
+		return p, err
+	}
+	rendered, err := render.Objects(project, imagesOf(images), on)
 	if err != nil {
 		return p, err
 	}

@@ -65,10 +65,11 @@ func occupied(ctx context.Context, status node.Status, namespace string, p rende
 	return ""
 }
 
-// awaitPublished waits until every published port answers on the host, and returns their URLs.
+// awaitPublished waits until every published port answers on the host, and returns their URLs. On a cluster that perch did not start
+// they are those of hosts, which nobody waits for: DNS and certificates have their own time.
 func awaitPublished(ctx context.Context, o Options, rendered render.Output) ([]string, error) {
 	if !o.Compose.Embedded {
-		return []string{}, nil
+		return hostURLs(rendered), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()

@@ -34,6 +34,7 @@ type Session struct {
 	options Options
 	project *compose.Project
 	client  *kube.Client
+	on      render.Target // the target with what its cluster has, from the time on that there is a client
 	prune   bool
 
 	deploying sync.Mutex // one deploy at a time: they take the same lock in the cluster
@@ -56,7 +57,7 @@ func Open(ctx context.Context, o SessionOptions) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Session{options: o.Options, project: project, prune: o.Prune}, nil
+	return &Session{options: o.Options, project: project, on: target(o.Options, project), prune: o.Prune}, nil
 }
 
 // Project is the project as it was read.
@@ -86,6 +87,9 @@ func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (
 		return err
 	}
 	if s.client, s.images, err = prepare(ctx, s.options, s.project, deployed(s.project), r); err != nil {
+		return err
+	}
+	if s.on, err = targetOn(ctx, s.options, s.client, s.project); err != nil {
 		return err
 	}
 	if s.project, err = s.options.recall(ctx, s.client, s.project); err != nil {
@@ -130,7 +134,7 @@ func (s *Session) check(ctx context.Context, r progress.Reporter) error {
 // bring deploys the project as it is known now, with its images.
 func (s *Session) bring(ctx context.Context, result *Result, r progress.Reporter) error {
 	o, project := s.options, s.project
-	rendered, err := render.Objects(project, imagesOf(s.images), target(o, project))
+	rendered, err := render.Objects(project, imagesOf(s.images), s.on)
 	if err != nil {
 		return err
 	}
@@ -161,6 +165,9 @@ func (s *Session) Attach(ctx context.Context) (Result, error) {
 	err := s.options.needRunning(ctx)
 	if err == nil {
 		s.client, err = kube.Load(s.options.Kube)
+	}
+	if err == nil {
+		s.on, err = targetOn(ctx, s.options, s.client, s.project)
 	}
 	if err == nil {
 		s.project, err = s.options.recall(ctx, s.client, s.project)
@@ -292,7 +299,7 @@ func (s *Session) deploy(ctx context.Context, service string, images map[string]
 
 // unit is what the service becomes with these images. A service that shares the pod of another one is in the other's.
 func (s *Session) unit(service string, images map[string]image.Image) (render.Unit, error) {
-	rendered, err := render.Objects(s.present(service), imagesOf(images), target(s.options, s.project))
+	rendered, err := render.Objects(s.present(service), imagesOf(images), s.on)
 	if err != nil {
 		return render.Unit{}, err
 	}

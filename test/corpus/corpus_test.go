@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
@@ -127,6 +128,7 @@ func golden(t *testing.T, file, got string) {
 
 // api is a real API server.
 type api struct {
+	config     *rest.Config
 	kubernetes kubernetes.Interface
 	dynamic    dynamic.Interface
 	mapper     *restmapper.DeferredDiscoveryRESTMapper
@@ -147,7 +149,7 @@ func start(t *testing.T) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &api{client, dyn, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery()))}
+	return &api{config, client, dyn, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery()))}
 }
 
 // accept sends the objects as `perch config` writes them, and returns how many the server takes.

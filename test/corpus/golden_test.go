@@ -9,13 +9,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
+
+	"github.com/perch-k8s/perch/internal/kube"
 )
 
 // testGolden: every object that package render's golden files expect is one that a real API server takes, with the Gateway
@@ -25,6 +29,7 @@ func testGolden(t *testing.T, server *api) {
 	if _, err := server.kubernetes.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	server.offers(t, kube.Offers{})
 	server.define(t, gatewayDefinition(t, "httproutes"))
 	server.define(t, gatewayDefinition(t, "grpcroutes"))
 	monitors, err := os.ReadFile("testdata/servicemonitors.yaml")
@@ -32,6 +37,14 @@ func testGolden(t *testing.T, server *api) {
 		t.Fatal(err)
 	}
 	server.define(t, monitors)
+	class := &networkingv1.IngressClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "public", Annotations: map[string]string{networkingv1.AnnotationIsDefaultIngressClass: "true"}},
+		Spec:       networkingv1.IngressClassSpec{Controller: "k8s.io/ingress-nginx"},
+	}
+	if _, err := server.kubernetes.NetworkingV1().IngressClasses().Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	server.offers(t, kube.Offers{GatewayAPI: true, ServiceMonitors: true, IngressController: "k8s.io/ingress-nginx"})
 	files, err := filepath.Glob("../../internal/render/testdata/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no cases: %v", err)
@@ -58,6 +71,22 @@ func testGolden(t *testing.T, server *api) {
 		}
 	}
 	t.Logf("%d objects accepted", accepted)
+}
+
+// offers compares what the server is seen to offer.
+func (a *api) offers(t *testing.T, want kube.Offers) {
+	t.Helper()
+	client, err := kube.New(a.config, "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.Offers(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the cluster offers (-want +got):\n%s", diff)
+	}
 }
 
 func want(a *txtar.Archive) string {
