@@ -199,7 +199,7 @@ func (r *reading) fileObject(def types.FileObjectConfig, path []string) ([]byte,
 		return nil, false // its content is in the cluster
 	case def.Environment != "":
 		value, ok := r.env[def.Environment]
-		if !ok {
+		if !ok && !r.closed {
 			r.problem(r.files.find(append(slices.Clone(path), "environment")...),
 				fmt.Sprintf("%svariable %s is not set", subject(path), def.Environment),
 				fmt.Sprintf("set %s in the environment or in .env", def.Environment))

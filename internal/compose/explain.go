@@ -28,7 +28,7 @@ type Explanation struct {
 // the nearest path there is.
 func Explain(ctx context.Context, o Options, path string) ([]Explanation, error) {
 	r := &reading{options: o}
-	if err := r.read(); err != nil {
+	if err := r.read(ctx); err != nil {
 		return nil, err
 	}
 	if r.shape == nil {

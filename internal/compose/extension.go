@@ -202,6 +202,7 @@ func (r *reading) extensions() {
 	}
 	r.accounts()
 	r.secretsOfAll(top.Secrets)
+	r.secretsOfFiles()
 }
 
 // secretsOfAll adds the names of x-perch.secrets of the top level to every service and job that has such a variable.

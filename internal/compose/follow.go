@@ -88,8 +88,8 @@ func (r *reading) include(s *source, entry, path, dir, env *yaml.Node, override 
 		included.dir = absolute(s.dir, s.vars.text(dir))
 	}
 	told := len(r.problems)
-	included.vars = interpolator{env: r.includedEnv(s, included, env)}
-	included.vars.partial = len(r.problems) > told
+	included.vars = interpolator{env: r.includedEnv(s, included, env), secret: s.vars.secret}
+	included.vars.partial = r.closed || len(r.problems) > told
 }
 
 // includedEnv is the environment of an included file: that of the project, then its own env files, by default the .env

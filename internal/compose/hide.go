@@ -93,9 +93,13 @@ func (p *Project) SecretTexts() []string {
 	for _, data := range p.SecretData {
 		secret[strings.TrimRight(string(data), "\r\n")] = true
 	}
+	fromFiles := map[string]bool{}
+	for _, text := range p.fromFiles {
+		secret[text], fromFiles[text] = true, true
+	}
 	var texts []string
 	for text := range secret {
-		if len(text) >= shortestSecretText && !open[text] && !strings.Contains(text, "\n") {
+		if len(text) >= shortestSecretText && !open[text] && (fromFiles[text] || !strings.Contains(text, "\n")) {
 			texts = append(texts, text)
 		}
 	}

@@ -14,7 +14,8 @@ import (
 // interpolator fills ${VAR} from the project's environment and remembers what was missing.
 type interpolator struct {
 	env     map[string]string
-	partial bool // an env file could not be read: what is not set may be in it
+	partial bool              // an env file could not be read: what is not set may be in it
+	secret  map[string]string // variables that are sensitive whatever their names are
 }
 
 func (i interpolator) lookup(name string) (string, bool) {
@@ -47,7 +48,8 @@ func (i interpolator) hide(n *yaml.Node, message string) string {
 		return message
 	}
 	for _, m := range reference.FindAllStringSubmatch(n.Value, -1) {
-		if value := i.env[m[1]]; len(value) > 2 && Sensitive(m[1], value) {
+		_, secret := i.secret[m[1]]
+		if value := i.env[m[1]]; len(value) > 2 && (secret || Sensitive(m[1], value)) {
 			message = strings.ReplaceAll(message, value, "${"+m[1]+"}")
 		}
 	}

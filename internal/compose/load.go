@@ -27,6 +27,8 @@ type reading struct {
 	model       map[string]any
 	project     *Project
 	interpolate interpolator
+	secret      map[string]string    // variables of Options.Secrets, with the values that count
+	closed      bool                 // Options.Secrets could not be had
 	incomplete  bool                 // a file that it includes or extends could not be read
 	bound       map[string][]bindUse // what containers mount from this machine, by absolute path
 	findings
@@ -37,7 +39,7 @@ type reading struct {
 func Load(ctx context.Context, o Options) (*Project, error) {
 	registerRaw()
 	r := &reading{options: o}
-	if err := r.read(); err != nil {
+	if err := r.read(ctx); err != nil {
 		return nil, err
 	}
 	if r.shape == nil {
@@ -58,7 +60,7 @@ func Load(ctx context.Context, o Options) (*Project, error) {
 }
 
 // read finds the files, their environment and their YAML.
-func (r *reading) read() error {
+func (r *reading) read(ctx context.Context) error {
 	r.env = baseEnvironment(r.options)
 	// An .env where the search starts may say where the files are. Its mistakes are told when it is the project's.
 	start := absolute(r.options.WorkingDir, r.options.ProjectDir)
@@ -67,8 +69,11 @@ func (r *reading) read() error {
 		return err
 	}
 	r.dir = projectDir(r.options, files)
+	if err := r.openSecrets(ctx); err != nil {
+		return err
+	}
 	r.env = withEnvFiles(r.options, r.dir, r.env, &r.findings)
-	partial := len(r.problems) > 0
+	partial := r.closed || len(r.problems) > 0
 	if r.files, err = readMain(r.options, files, &r.findings); err != nil {
 		return err
 	}
@@ -90,7 +95,7 @@ func (r *reading) read() error {
 	}
 	r.nameProject()
 	r.env["COMPOSE_PROJECT_NAME"] = r.name
-	r.interpolate = interpolator{r.env, partial}
+	r.interpolate = interpolator{env: r.env, partial: partial, secret: r.secret}
 	for _, s := range r.files {
 		s.vars = r.interpolate
 	}

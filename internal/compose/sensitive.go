@@ -100,14 +100,14 @@ var notAPassword = regexp.MustCompile(`(?i)--?[\w-]*(password|token|secret|key)-
 func (r *reading) readableByAll() {
 	command := func(words []string, steps ...string) {
 		text := strings.Join(words, " ")
-		if holdsPassword(text) || passwordFlag.MatchString(notAPassword.ReplaceAllString(text, "")) {
+		if holdsPassword(text) || r.holdsSecret(text) || passwordFlag.MatchString(notAPassword.ReplaceAllString(text, "")) {
 			r.warn(r.at(steps...), subject(steps[:2])+pathString(steps[2:])+" looks as if it holds a password or key, and whoever may read pods sees it",
 				"give it in environment: or secrets:, and let the command read it from there")
 		}
 	}
 	metadata := func(values map[string]string, steps ...string) {
 		for _, name := range sortedNames(values) {
-			if holdsPassword(values[name]) {
+			if holdsPassword(values[name]) || r.holdsSecret(values[name]) {
 				at := append(slices.Clone(steps), name)
 				r.warn(r.at(at...), subject(steps)+name+" looks as if it holds a password or key, and whoever may read pods sees it", "keep it in secrets: or environment:")
 			}
@@ -145,7 +145,7 @@ func (r *reading) readableByAll() {
 		r.readableBuild(r.project.Jobs[name].Build, "jobs", name)
 	}
 	for _, name := range sortedNames(r.project.ConfigData) {
-		if data := string(r.project.ConfigData[name]); holdsPassword(data) {
+		if data := string(r.project.ConfigData[name]); holdsPassword(data) || r.holdsSecret(data) {
 			r.warn(r.at("configs", name), subject([]string{"configs", name})+"it looks as if it holds a password or key, and whoever may read ConfigMaps sees it",
 				"define it under secrets: and mount it at the same target")
 		}
@@ -157,7 +157,7 @@ func (r *reading) readableBuild(b *types.BuildConfig, steps ...string) {
 		return
 	}
 	for _, name := range sortedNames(b.Args) {
-		if value := b.Args[name]; value != nil && *value != "" && Sensitive(name, *value) {
+		if value := b.Args[name]; value != nil && *value != "" && (Sensitive(name, *value) || r.holdsSecret(*value)) {
 			at := append(slices.Clone(steps), "build", "args", name)
 			r.warn(r.at(at...), subject(at[:len(at)-1])+name+" looks as if it holds a password or key, and whoever has the image sees it",
 				"give it in build.secrets, and read it with RUN --mount=type=secret")
@@ -197,6 +197,13 @@ func (r *reading) hidden() []string {
 	for name, value := range r.env {
 		if Sensitive(name, value) {
 			add(value, "${"+name+"}")
+		}
+	}
+	for _, name := range sortedNames(r.secret) {
+		for _, text := range secretLines(r.secret[name]) {
+			if len(text) >= shortestSecretText && !r.named(text) {
+				values[text] = "${" + name + "}"
+			}
 		}
 	}
 	if r.project != nil {

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"reflect"
@@ -50,9 +51,9 @@ type Target struct {
 // FindTarget reads as much of the Compose files as tells where the target of that name is, and what the project is called,
 // without checking the rest. A target that the files do not have, or one that is wrong, is an error.
 func FindTarget(o Options, name string) (t Target, project string, err error) {
-	o.Target = ""
+	o.Target, o.NamesOnly = "", true
 	r := &reading{options: o}
-	if err := r.read(); err != nil {
+	if err := r.read(context.Background()); err != nil {
 		return Target{}, "", err
 	}
 	if len(r.problems) > 0 {
@@ -67,9 +68,9 @@ func FindTarget(o Options, name string) (t Target, project string, err error) {
 
 // Targets are the names of the project's targets, sorted; none when the files cannot be read.
 func Targets(o Options) []string {
-	o.Target = ""
+	o.Target, o.NamesOnly = "", true
 	r := &reading{options: o}
-	if r.read() != nil {
+	if r.read(context.Background()) != nil {
 		return nil
 	}
 	return sortedNames(r.targets)

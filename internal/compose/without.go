@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"context"
 	"slices"
 
 	"go.yaml.in/yaml/v4"
@@ -9,9 +10,9 @@ import (
 // Without is what Options.Override must be to take the attribute at a path out of the project, so that what comes of the file
 // with it and without it can be compared. A path into a list takes the whole list. The error is that of reading the files; for a path
 // that is in none of them, Explain has one.
-func Without(o Options, path string) ([]byte, error) {
+func Without(ctx context.Context, o Options, path string) ([]byte, error) {
 	r := &reading{options: o}
-	if err := r.read(); err != nil {
+	if err := r.read(ctx); err != nil {
 		return nil, err
 	}
 	steps := r.steps(path)

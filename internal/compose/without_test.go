@@ -20,7 +20,7 @@ services:
 		"services.my.web.environment.A": "services:\n    my.web:\n        environment:\n            A: !reset null\n",
 	}
 	for path, want := range tests {
-		override, err := compose.Without(compose.Options{WorkingDir: dir}, path)
+		override, err := compose.Without(t.Context(), compose.Options{WorkingDir: dir}, path)
 		if err != nil || string(override) != want {
 			t.Errorf("%s: %v\n%s", path, err, override)
 			continue

@@ -14,7 +14,7 @@ import (
 // before the files are read again, for what stands on standard input.
 func Destinations(ctx context.Context, o Options, path string, rewind func()) ([]Destination, error) {
 	rewind()
-	override, err := compose.Without(o.Compose, path)
+	override, err := compose.Without(ctx, o.Compose, path)
 	if err != nil {
 		return nil, err
 	}
