@@ -78,7 +78,7 @@ func (a *app) completeServices(cmd *cobra.Command, args []string, _ string) ([]s
 	if a.globals.fromEnvironment(a.env) != nil || a.globals.fromUserFile(a.env) != nil || a.chooseTarget() != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	project, err := a.project(cmd.Context())
+	project, err := a.projectNames(cmd.Context())
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -107,7 +107,7 @@ func (a *app) completeJob(cmd *cobra.Command, args []string, _ string) ([]string
 	if err := a.globals.fromEnvironment(a.env); err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	project, err := a.project(cmd.Context())
+	project, err := a.projectNames(cmd.Context())
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -51,6 +51,7 @@ func (a *app) down(ctx context.Context, f downFlags) error {
 		}
 	}
 	o := up.DownOptions{Options: a.upOptions(nil), Volumes: f.volumes}
+	o.Compose.NamesOnly = true
 	o.Timeout, o.LockWait = time.Duration(f.timeout), time.Duration(f.lockWait)
 	if err := up.Down(ctx, o, a.progress()); err != nil {
 		return err
@@ -70,7 +71,7 @@ func (a *app) downText(ctx context.Context, volumes bool) (string, error) {
 		}
 		return text, nil
 	}
-	project, err := a.project(ctx)
+	project, err := a.projectNames(ctx)
 	if err != nil {
 		return "", err
 	}

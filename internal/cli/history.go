@@ -35,7 +35,7 @@ func (a *app) history(ctx context.Context, services []string) error {
 		}
 		services = d.pods(services)
 	}
-	deploys, err := up.History(ctx, a.upOptions(nil))
+	deploys, err := up.History(ctx, a.upNames())
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ func (a *app) composeOptions() compose.Options {
 		EnvFiles:    g.envFiles,
 		Environment: a.env.variables(),
 		Target:      a.globals.target,
+		Secrets:     a.openSecrets,
 		Embedded:    a.contextName() == a.cluster().Context(),
 	}
 }
@@ -31,6 +32,14 @@ func (a *app) composeOptions() compose.Options {
 // project reads the Compose file.
 func (a *app) project(ctx context.Context) (*compose.Project, error) {
 	return compose.Load(ctx, a.composeOptions())
+}
+
+// projectNames reads the Compose file for what is where and what it is called: secrets that cannot be decrypted are missing
+// in it.
+func (a *app) projectNames(ctx context.Context) (*compose.Project, error) {
+	o := a.composeOptions()
+	o.NamesOnly = true
+	return compose.Load(ctx, o)
 }
 
 // deployed is where a project's pods are.
@@ -51,7 +60,7 @@ func (a *app) deployed(ctx context.Context) (deployed, error) {
 	if g.projectName != "" && len(g.files) == 0 {
 		return deployed{namespace: orElse(g.namespace, compose.Name(g.projectName))}, nil
 	}
-	project, err := a.project(ctx)
+	project, err := a.projectNames(ctx)
 	if err != nil {
 		return deployed{}, err
 	}

@@ -104,7 +104,7 @@ func (a *app) database(ctx context.Context, d deployed, named []string) (string,
 		}
 		return named[0], nil
 	}
-	project, err := a.project(ctx)
+	project, err := a.projectNames(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -201,7 +201,7 @@ func (a *app) completeDeploy(cmd *cobra.Command, args []string, _ string) ([]str
 	if len(args) > 0 || a.globals.fromEnvironment(a.env) != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	deploys, err := up.History(cmd.Context(), a.upOptions(nil))
+	deploys, err := up.History(cmd.Context(), a.upNames())
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -30,6 +30,7 @@ type app struct {
 
 	target   compose.Target // the one that --target names
 	targetOf string         // the project that has it
+	keyring  keyring
 }
 
 // Run runs the command line args, without the program's name, and answers the exit code. It prints what there is to

@@ -135,6 +135,13 @@ func (a *app) upOptions(services []string) up.Options {
 	}
 }
 
+// upNames are upOptions for what wants to know where the project is, and no values of it.
+func (a *app) upNames() up.Options {
+	o := a.upOptions(nil)
+	o.Compose.NamesOnly = true
+	return o
+}
+
 // onlyEmbedded refuses other clusters, for commands that put what changes into running containers of this machine.
 func (a *app) onlyEmbedded() error {
 	if name := a.contextName(); name != a.cluster().Context() {

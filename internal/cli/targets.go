@@ -42,7 +42,7 @@ func newTargetLs(a *app) *cobra.Command {
 		Args:        cobra.NoArgs,
 		Annotations: exits("2 usage, 11 Compose file"),
 	}, func(ctx context.Context, _ []string) error {
-		project, err := a.project(ctx)
+		project, err := a.projectNames(ctx)
 		if err != nil {
 			return err
 		}
