@@ -18,22 +18,33 @@ import (
 
 // checkCluster sees that a cluster which perch did not start offers what the project needs, before an image is built for it
 // and before anything is changed there. Images are taken as they will be, as far as that is known.
-func (o Options) checkCluster(ctx context.Context, client *kube.Client, project *compose.Project, r progress.Reporter) error {
+func (o *Options) checkCluster(ctx context.Context, project *compose.Project, r progress.Reporter) error {
 	if o.Compose.Embedded {
 		return nil
 	}
 	if err := o.checkRegistry(project, deployed(project)); err != nil {
 		return err
 	}
-	images, err := foresee(ctx, o, project)
+	client, err := kube.Load(o.Kube)
 	if err != nil {
 		return err
 	}
-	rendered, err := render.Objects(project, imagesOf(images), target(o, project))
+	if o.shared, err = o.pullSecret(ctx, client, project); err != nil {
+		return err
+	}
+	on, err := targetOn(ctx, *o, client, project)
 	if err != nil {
 		return err
 	}
-	w, err := wanted(o, client, project, rendered, images)
+	images, err := foresee(ctx, *o, project)
+	if err != nil {
+		return err
+	}
+	rendered, err := render.Objects(project, imagesOf(images), on)
+	if err != nil {
+		return err
+	}
+	w, err := wanted(*o, client, project, rendered, images)
 	if err != nil {
 		return err
 	}

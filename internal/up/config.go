@@ -94,7 +94,7 @@ func planDry(ctx context.Context, o Options, project *compose.Project, rendered 
 	if err != nil {
 		return release.Plan{}, err
 	}
-	if err := o.checkCluster(ctx, client, project, progress.Discard); err != nil {
+	if err := o.checkCluster(ctx, project, progress.Discard); err != nil {
 		return release.Plan{}, err
 	}
 	return plan(ctx, o, client, project, rendered, images)

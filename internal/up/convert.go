@@ -151,7 +151,7 @@ func security(rendered render.Output) (kube.Security, error) {
 func wanted(o Options, client *kube.Client, project *compose.Project, rendered render.Output, images map[string]image.Image) (release.Wanted, error) {
 	w := release.Wanted{
 		Project: project.Name, Namespace: namespaceOf(o, project), Volumes: rendered.Volumes,
-		RemoveOrphans: o.RemoveOrphans, Recreate: o.ForceRecreate,
+		RemoveOrphans: o.RemoveOrphans, Recreate: o.ForceRecreate, Shared: o.shared,
 	}
 	var err error
 	if w.Security, err = security(rendered); err != nil {

@@ -17,10 +17,7 @@ import (
 func prove(
 	ctx context.Context, o Options, plan release.Plan, units []render.Unit, r progress.Reporter, execute func(progress.Reporter) error,
 ) (*proof.Result, error) {
-	var targets []proof.Target
-	if o.Compose.Embedded {
-		targets = provable(plan, units)
-	}
+	targets := provable(plan, units, o.Compose.Embedded)
 	if o.NoProof || len(targets) == 0 {
 		return nil, execute(r)
 	}
@@ -39,8 +36,9 @@ func prove(
 	return p.Close(), err
 }
 
-// provable are the ports to ask: one of each service that is there already and rolls, the one that answers HTTP if any.
-func provable(plan release.Plan, units []render.Unit) []proof.Target {
+// provable is what to ask: a port of each service that is there already and rolls, the one that answers HTTP if any; on a
+// cluster that perch did not start the service's first host, since its ports are not on this machine.
+func provable(plan release.Plan, units []render.Unit, embedded bool) []proof.Target {
 	rolls := map[string]bool{}
 	for _, s := range plan.Steps {
 		if s.Kind == release.Upgrade {
@@ -49,7 +47,13 @@ func provable(plan release.Plan, units []render.Unit) []proof.Target {
 	}
 	var targets []proof.Target
 	for _, u := range units {
-		if t, ok := targetOf(u); ok && rolls[u.Service] {
+		t, ok := targetOf(u)
+		if !embedded {
+			if ok = len(u.Hosts) > 0; ok {
+				t = proof.Target{Service: u.Service, URL: u.Hosts[0].URL, HTTP: true}
+			}
+		}
+		if ok && rolls[u.Service] {
 			targets = append(targets, t)
 		}
 	}

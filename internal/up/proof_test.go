@@ -34,8 +34,13 @@ func TestProvable(t *testing.T) {
 		plan.Steps = append(plan.Steps, release.Step{Kind: kind, Service: u.Service})
 	}
 	want := []proof.Target{{Service: "api", Port: 8000, Inside: 80, HTTP: true}, {Service: "echo", Port: 7001, Inside: 7777}}
-	if diff := cmp.Diff(want, provable(plan, units)); diff != "" {
+	if diff := cmp.Diff(want, provable(plan, units, true)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+	units[0].Hosts = []render.Host{{URL: "https://api.example.com/"}}
+	want = []proof.Target{{Service: "api", URL: "https://api.example.com/", HTTP: true}}
+	if diff := cmp.Diff(want, provable(plan, units, false)); diff != "" {
+		t.Errorf("elsewhere: -want +got:\n%s", diff)
 	}
 }
 

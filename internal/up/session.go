@@ -83,7 +83,7 @@ func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (
 	if err := s.options.fetchCharts(ctx, s.project); err != nil {
 		return err
 	}
-	if err := s.check(ctx, r); err != nil {
+	if err := s.options.checkCluster(ctx, s.project, r); err != nil {
 		return err
 	}
 	if s.client, s.images, err = prepare(ctx, s.options, s.project, deployed(s.project), r); err != nil {
@@ -117,18 +117,6 @@ func (s *Session) up(ctx context.Context, result *Result, r progress.Reporter) (
 		keepBudget(ctx, s.options, s.client, r)
 	}
 	return tooMany(result.Proof, s.options.MaxFailures)
-}
-
-// check sees that a cluster that perch did not start offers what the project needs.
-func (s *Session) check(ctx context.Context, r progress.Reporter) error {
-	if s.options.Compose.Embedded {
-		return nil
-	}
-	client, err := kube.Load(s.options.Kube)
-	if err != nil {
-		return err
-	}
-	return s.options.checkCluster(ctx, client, s.project, r)
 }
 
 // bring deploys the project as it is known now, with its images.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/perch-k8s/perch/internal/chart"
 	"github.com/perch-k8s/perch/internal/compose"
@@ -46,6 +47,7 @@ type Options struct {
 	ChartCache string // folder for charts of others that were downloaded; "" is none
 
 	charts map[string]chart.Chart // of services that are one, by service; see fetchCharts
+	shared []runtime.Object       // Secrets that all services use
 	once   map[string]string      // services that were seen to end, with the program that did
 }
 
