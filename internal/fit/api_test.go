@@ -1,6 +1,7 @@
 package fit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -230,8 +231,10 @@ func TestLookWithLittle(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			limited, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
 			for len(seen.denied) > 0 { // the API server sees a new Role a moment later
-				if seen, err = Look(t.Context(), c, n); err != nil {
+				if seen, err = Look(limited, c, n); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -316,8 +316,10 @@ func rightOf(ns, verb string, p fit.Permission) authorizationv1.ResourceAttribut
 // until waits until the account may do something, or may not: the API server sees a changed Role a moment later.
 func until(t *testing.T, c *kube.Client, may bool, what authorizationv1.ResourceAttributes) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	for {
-		got, err := c.May(t.Context(), what)
+		got, err := c.May(ctx, what)
 		if err != nil {
 			t.Fatal(err)
 		}
