@@ -67,7 +67,7 @@ func (s Seen) ingressFor(c use) (Finding, bool) {
 	slices.Sort(names)
 	there, hint := "there is none", "have an ingress controller installed by who runs the cluster, or expose the service in another way: x-perch.expose"
 	if len(names) > 0 {
-		there, hint = "there are "+strings.Join(names, ", "), "name one of them: ingress_class in the target"
+		there, hint = "there are "+strings.Join(names, ", "), "name one of them: ingress_class of the target, under x-perch.targets"
 	}
 	if c.name == "" {
 		return Finding{Level: Missing, What: "a default ingress class", Why: fmt.Sprintf("%s names none; %s, and none is the default", c.by, there), Hint: hint}, !fallback

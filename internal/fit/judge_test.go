@@ -8,8 +8,10 @@ import (
 	cmpdiff "github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -66,6 +68,22 @@ func balanced() *corev1.Service {
 	return &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: metav1.ObjectMeta{Name: "web"},
 		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
+	}
+}
+
+func scaler() *autoscalingv2.HorizontalPodAutoscaler {
+	return &autoscalingv2.HorizontalPodAutoscaler{
+		TypeMeta: metav1.TypeMeta{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler"}, ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{Metrics: []autoscalingv2.MetricSpec{
+			{Type: autoscalingv2.ResourceMetricSourceType}, {Type: autoscalingv2.PodsMetricSourceType},
+		}},
+	}
+}
+
+func role() *rbacv1.Role {
+	return &rbacv1.Role{
+		TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "Role"}, ObjectMeta: metav1.ObjectMeta{Name: "robot"},
+		Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"endpoints"}, Verbs: []string{"watch"}}},
 	}
 }
 
@@ -161,6 +179,17 @@ missing  issuer letsencrypt: certificates are to come from it, and it is not the
 missing  kind Certificate of cert-manager.io/v1: issuer letsencrypt is of it, and the API server has it not`},
 		{"a kind whose server is down", []runtime.Object{web()}, func(w *Wanted) { w.Issuer = "letsencrypt" }, good(func(s *Seen) { s.unsure = []string{"cert-manager.io/v1"} }), `
 unknown  kind Certificate of cert-manager.io/v1: the server of this API does not answer`},
+		{"nobody measures", []runtime.Object{scaler()}, nil, good(func(s *Seen) {
+			s.kinds[schema.GroupVersionKind{Group: "autoscaling", Version: "v2", Kind: "HorizontalPodAutoscaler"}] = true
+			s.kinds[schema.GroupVersionKind{Group: "custom.metrics.k8s.io", Version: "v1beta2", Kind: "MetricValueList"}] = true
+		}), `
+risky    API group metrics.k8s.io: horizontalpodautoscaler web scales by it, and will not without`},
+		{"a role that gives what the account has not", []runtime.Object{role()}, nil, good(func(s *Seen) {
+			s.kinds[schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}] = true
+			s.denied[right{"delete", "", "pods"}], s.denied[right{"watch", "", "endpoints"}] = true, true
+		}), `
+missing  permission to delete pods in namespace shop: pods are waited for, and those that a failed rollout left are removed
+missing  permission to watch endpoints in namespace shop: role robot gives it, and nobody may give what they have not`},
 		{"no gateway", []runtime.Object{web()}, func(w *Wanted) { w.Gateway = "infra/public" }, good(func(s *Seen) { s.gateway = isAbsent }), `
 missing  gateway infra/public: routes go through it, and it is not there`},
 		{"a storage class that is not there", []runtime.Object{data(new("fast"))}, nil, good(), `
@@ -284,7 +313,7 @@ func TestErr(t *testing.T) {
 		t.Errorf("error\n%v\nwanted\n%s", err, want)
 	}
 	hint := fault.HintOf(err)
-	if strings.Count(hint, "kind: RoleBinding") != 1 || !strings.Contains(hint, "{kind: ServiceAccount, name: robot, namespace: ci}") || !strings.Contains(hint, "storage_class in the target") {
+	if strings.Count(hint, "kind: RoleBinding") != 1 || !strings.Contains(hint, "{kind: ServiceAccount, name: robot, namespace: ci}") || !strings.Contains(hint, "storage_class of the target") {
 		t.Errorf("hint\n%s", hint)
 	}
 	if err := Judge(n, good(func(s *Seen) { s.storage[0].Name = "fast" })).Err(); err != nil {

@@ -3,6 +3,7 @@ package fit
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -29,6 +30,25 @@ func judgeKinds(n Needs, s Seen) Findings {
 		all = append(all, Finding{
 			Level: Missing, What: "kind " + k.kind.Kind + " of " + gv, Why: k.by + " is of it, and the API server has it not", Hint: kindHint(k.kind),
 		})
+	}
+	return append(all, judgeMetrics(n, s)...)
+}
+
+// judgeMetrics looks for who measures what autoscalers go by.
+func judgeMetrics(n Needs, s Seen) Findings {
+	all := Findings{}
+	for _, m := range n.metrics {
+		there := slices.ContainsFunc(s.unsure, func(gv string) bool { return strings.HasPrefix(gv, m.name+"/") })
+		for k := range s.kinds {
+			there = there || k.Group == m.name
+		}
+		if !there {
+			hint := "have an adapter for metrics installed by who runs the cluster, as that of Prometheus"
+			if m.name == "metrics.k8s.io" {
+				hint = "have metrics-server installed by who runs the cluster"
+			}
+			all = append(all, Finding{Level: Risky, What: "API group " + m.name, Why: m.by + " scales by it, and will not without", Hint: hint})
+		}
 	}
 	return all
 }

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -34,7 +35,9 @@ type Needs struct {
 	Namespace string
 
 	rights   []Permission // in the namespace
+	given    []Permission // that Roles of the project give to others
 	kinds    []kindUse
+	metrics  []use // groups of the API that measure
 	features []featureUse
 	claims   []claim
 	classes  []use // names of IngressClasses; "" is the default one
@@ -96,7 +99,7 @@ func Of(w Wanted) (Needs, error) {
 			return n, err
 		}
 	}
-	n.rights = rightsFor(n.kinds)
+	n.rights = append(rightsFor(n.kinds), n.given...)
 	slices.SortFunc(n.names, func(a, b nameUse) int {
 		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.name, b.name))
 	})
@@ -119,6 +122,9 @@ func (n *Needs) add(o runtime.Object, platforms map[string][]string, made map[st
 		return err
 	}
 	n.features = append(n.features, found...)
+	if err := n.addMetrics(o, by); err != nil {
+		return err
+	}
 	n.addDoors(o, by, made)
 	n.addClaims(o, by)
 	template := kube.PodTemplateOf(o)
@@ -144,12 +150,37 @@ func (n *Needs) add(o runtime.Object, platforms map[string][]string, made map[st
 	return nil
 }
 
-// addDoors reads what leads into the cluster.
+// addMetrics reads which metrics an autoscaler goes by.
+func (n *Needs) addMetrics(o runtime.Object, by string) error {
+	if !strings.HasPrefix(by, "horizontalpodautoscaler ") {
+		return nil
+	}
+	tree, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return fmt.Errorf("%s: %w", by, err)
+	}
+	from := []use{
+		{"Resource", "metrics.k8s.io"}, {"ContainerResource", "metrics.k8s.io"},
+		{"Pods", "custom.metrics.k8s.io"}, {"Object", "custom.metrics.k8s.io"}, {"External", "external.metrics.k8s.io"},
+	}
+	for _, one := range from {
+		if holds(tree, []string{"spec", "metrics[]", "type"}, one.name) {
+			n.metrics = append(n.metrics, use{one.by, by})
+		}
+	}
+	return nil
+}
+
+// addDoors reads what leads into the cluster, and what is given to others.
 func (n *Needs) addDoors(o runtime.Object, by string, made map[string]bool) {
 	switch o := o.(type) {
 	case *corev1.Service:
 		if o.Spec.Type == corev1.ServiceTypeLoadBalancer {
 			n.balanced = append(n.balanced, by)
+		}
+	case *rbacv1.Role:
+		for _, r := range o.Rules {
+			n.addGiven(r, by)
 		}
 	case *networkingv1.Ingress:
 		class := ""
@@ -164,6 +195,20 @@ func (n *Needs) addDoors(o runtime.Object, by string, made map[string]bool) {
 			if t.SecretName != "" && !made["secrets "+t.SecretName] {
 				n.names = append(n.names, nameUse{"secrets", t.SecretName, by})
 			}
+		}
+	}
+}
+
+// addGiven reads what a Role gives: the API server has nobody give what they have not. A rule for some names is left out.
+func (n *Needs) addGiven(r rbacv1.PolicyRule, by string) {
+	if len(r.ResourceNames) > 0 {
+		return
+	}
+	for _, group := range r.APIGroups {
+		for _, resource := range r.Resources {
+			n.given = append(n.given, Permission{
+				For: toRelease, Group: group, Resource: resource, Verbs: r.Verbs, Why: by + " gives it, and nobody may give what they have not",
+			})
 		}
 	}
 }

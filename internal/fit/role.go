@@ -38,8 +38,8 @@ func rules(all []Permission) []rule {
 	var out []rule
 	for _, k := range keys {
 		var sorted []string
-		for _, v := range verbOrder() {
-			if slices.Contains(verbs[k], v) {
+		for _, v := range slices.Concat(verbOrder(), verbs[k]) { // those that Perch does not use itself come last
+			if slices.Contains(verbs[k], v) && !slices.Contains(sorted, v) {
 				sorted = append(sorted, v)
 			}
 		}

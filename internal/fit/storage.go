@@ -69,7 +69,7 @@ func (s Seen) storageFor(c claim) (Finding, bool) {
 	hint := "have one made by who runs the cluster"
 	if len(names) > 0 {
 		there = "there are " + strings.Join(names, ", ")
-		hint = "name one of them: storage_class in the target, or x-perch.storage_class of the volume"
+		hint = "name one of them: storage_class of the target, under x-perch.targets"
 	}
 	if c.class != nil {
 		return Finding{Level: Missing, What: "storage class " + *c.class, Why: fmt.Sprintf("%s asks for it; %s", c.by, there), Hint: hint}, !slices.Contains(names, *c.class)
