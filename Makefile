@@ -75,7 +75,7 @@ fmt: ## format all Go files
 	@tools/lint.sh fmt
 
 .PHONY: tools
-tools: ## plain kubectl and helm, built from their modules into .cache/tools, as the end-to-end tests use them
+tools: ## plain kubectl and helm, a registry and an ingress controller, built from their modules into .cache/tools for the end-to-end tests
 	@tools/plain-tools.sh
 
 .PHONY: clean

@@ -45,6 +45,8 @@ unit_race() { CGO_ENABLED=1 unit light -race; }
 
 example() { (cd examples/kube-native && CGO_ENABLED=1 "$go" test -race -timeout 10m ./...); }
 
+ingress() { "$go" -C test/far/ingress test ./...; }
+
 # What speaks to the kernel differs between processors. All of perch for another one would take 8 minutes.
 arm64() { GOARCH=arm64 "$go" build ./internal/node/{assets,network,sandbox,systemd}; }
 
@@ -66,6 +68,7 @@ step "unit tests" unit heavy
 step "unit tests with the race detector" unit_race
 step corpus corpus
 step "the example's tests" example
+step "the tests' ingress controller" ingress
 step lint tools/lint.sh
 
 if ((${#failures[@]})); then

@@ -38,6 +38,9 @@ func (u *user) connect(t *testing.T) *node {
 	if err != nil {
 		t.Fatalf("kubeconfig: %v", err)
 	}
+	if u.in != nil {
+		config.Dial = u.in.Dial
+	}
 	config.QPS, config.Burst, config.Timeout = -1, -1, 20*time.Second
 	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
