@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/perch-k8s/perch/internal/fault"
+	"github.com/perch-k8s/perch/internal/image"
 	"github.com/perch-k8s/perch/internal/ui"
 )
 
@@ -21,6 +22,7 @@ type globals struct {
 	cluster     string
 	kubeconfig  string
 	target      string
+	mirrors     []string // as they were given
 	confirm     string
 	context     string
 	namespace   string
@@ -84,6 +86,7 @@ func newGlobals() *globals {
 		stringFlag("cluster", "", "`name` of the embedded cluster", &g.cluster),
 		stringFlag("target", "", "one of x-perch.targets of the Compose file, by `name`", &g.target),
 		stringFlag("context", "", "kubeconfig context: a cluster that is there, by `name`", &g.context),
+		mirrorFlag(&g.mirrors),
 		stringFlag("namespace", "n", "`namespace` instead of the project's", &g.namespace),
 		stringFlag("kubeconfig", "", "kubeconfig `file`", &g.kubeconfig),
 		enumFlag("output", "o", "result as `FORMAT`", &g.output, ui.Formats),
@@ -109,6 +112,19 @@ func listFlag(name, short, usage, separator string, to *[]string) *globalFlag {
 	return &globalFlag{name: name, short: short, usage: usage, kind: "strings", list: separator,
 		set:  func(s string) error { *to = append(*to, s); return nil },
 		show: func() string { return strings.Join(*to, separator) }}
+}
+
+// mirrorFlag is checked when it is read: what is wrong with it is wrong usage, whatever the command.
+func mirrorFlag(to *[]string) *globalFlag {
+	f := listFlag("registry-mirror", "", "ask `MIRROR` before the default registry, HOST=MIRROR before another; repeatable", ",", to)
+	set := f.set
+	f.set = func(s string) error {
+		if _, err := image.ParseMirrors([]string{s}); err != nil {
+			return err
+		}
+		return set(s)
+	}
+	return f
 }
 
 func boolFlag(name, short, usage string, to *bool) *globalFlag {

@@ -31,6 +31,7 @@ func newPlanCommand(a *app) *cobra.Command {
 	flags.BoolVar(&f.build, "build", false, "as up --build")
 	flags.BoolVar(&f.forceRecreate, "force-recreate", false, "as up --force-recreate")
 	flags.BoolVar(&f.removeOrphans, "remove-orphans", false, "as up --remove-orphans")
+	f.to.addTo(flags)
 	flags.Var(f.scale, "scale", "`SERVICE=N`: as up --scale")
 	return a.command(c, func(ctx context.Context, services []string) error {
 		p, err := up.MakePlan(ctx, f.options(a, services))

@@ -123,6 +123,7 @@ func (a *app) kube(namespace string) (*kube.Client, error) {
 
 // upOptions are the part of the street's options that every command has in common.
 func (a *app) upOptions(services []string) up.Options {
+	mirrors, _ := image.ParseMirrors(a.globals.mirrors) // the flag has checked them
 	return up.Options{
 		Compose:  a.composeOptions(),
 		Services: services,
@@ -130,8 +131,26 @@ func (a *app) upOptions(services []string) up.Options {
 		Kube:     a.kubeOptions(a.globals.namespace),
 		DryRun:   a.globals.dryRun,
 		Verbose:  a.globals.debug,
+		Mirrors:  mirrors,
 
-		ChartCache: filepath.Join(orElse(a.env.getenv("XDG_CACHE_HOME"), filepath.Join(a.env.getenv("HOME"), ".cache")), "perch", "charts"),
+		Certificates: a.certificates(),
+
+		ChartCache: filepath.Join(a.cache(), "charts"),
+		LayerCache: filepath.Join(a.cache(), "layers"),
+	}
+}
+
+// cache is the folder of what can be fetched again.
+func (a *app) cache() string {
+	return filepath.Join(orElse(a.env.getenv("XDG_CACHE_HOME"), filepath.Join(a.env.getenv("HOME"), ".cache")), "perch")
+}
+
+// certificates are the folders in which Docker looks for what registries are trusted by.
+func (a *app) certificates() []string {
+	home := a.env.getenv("HOME")
+	return []string{
+		filepath.Join(home, ".docker", "certs.d"), filepath.Join(orElse(a.env.getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config")), "docker", "certs.d"),
+		"/etc/docker/certs.d",
 	}
 }
 

@@ -27,6 +27,7 @@ type upFlags struct {
 	limited           bool // maxFailures was given
 	historyMax        historyMax
 	scale             scales
+	to                registryFlags
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -45,6 +46,7 @@ func newUpCommand(a *app) *cobra.Command {
 	flags.BoolVarP(&f.detach, "detach", "d", false, "end when the app is ready, instead of following its logs")
 	flags.BoolVar(&f.build, "build", false, "build images even when nothing they are made from changed")
 	flags.BoolVar(&f.noBuild, "no-build", false, "build nothing: use the images that are there")
+	f.to.addTo(flags)
 	flags.Var(&f.pull, "pull", "pull images `WHEN`: always, or missing ones only")
 	flags.BoolVar(&f.forceRecreate, "force-recreate", false, "roll all services, changed or not")
 	flags.BoolVar(&f.removeOrphans, "remove-orphans", false, "remove services that the file no longer has")
@@ -110,6 +112,7 @@ func (f upFlags) options(a *app, services []string) up.Options {
 	o.Build, o.NoBuild, o.Pull = f.build, f.noBuild, f.pull == "always"
 	o.ForceRecreate, o.RemoveOrphans, o.Timeout = f.forceRecreate, f.removeOrphans, time.Duration(f.timeout)
 	o.HistoryMax, o.Scale = int(f.historyMax), f.scale
+	f.to.set(&o)
 	o.LockWait, o.NoProof, o.TakeBack = time.Duration(f.lockWait), f.noProof, f.takeBack
 	if f.limited {
 		o.MaxFailures = new(int(f.maxFailures)) //nolint:gosec // a count

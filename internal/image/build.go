@@ -27,7 +27,7 @@ const (
 
 // buildDockerfile has BuildKit build t's recipe and store it under each of refs. Base is the image that it was built on. For a
 // registry layers are compressed, and nothing is unpacked: no pod of the node has the image.
-func (rs *resolver) buildDockerfile(ctx context.Context, t *task, refs, parents []string) (base string, err error) {
+func (rs *resolver) buildDockerfile(ctx context.Context, cl *client, t *task, refs, parents []string) (base string, err error) {
 	b, err := rs.openBuilder()
 	if err != nil {
 		return "", err
@@ -68,7 +68,7 @@ func (rs *resolver) buildDockerfile(ctx context.Context, t *task, refs, parents 
 	if err != nil {
 		return "", t.recipe.explain(ctx, err, m)
 	}
-	return rs.store.baseOf(ctx, refs[0], m.bases, t.recipe.matcher())
+	return cl.baseOf(ctx, refs[0], m.bases, t.recipe.matcher())
 }
 
 // attributes are the Dockerfile frontend's settings.

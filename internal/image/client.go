@@ -25,9 +25,8 @@ type client struct {
 
 // dial connects to the store. Store{} is an empty one, for a dry run without a node.
 func (s Store) dial() (*client, error) {
-	m := platforms.Only(platforms.DefaultSpec()) // client and node are one machine
 	if s.Containerd == "" {
-		return &client{nil, m}, nil
+		return emptyClient(), nil
 	}
 	// containerd's own client waits for a socket to appear, without end.
 	probe, err := net.DialTimeout("unix", s.Containerd, dialTimeout)
@@ -36,12 +35,18 @@ func (s Store) dial() (*client, error) {
 	}
 	_ = probe.Close()
 	cl, err := containerd.New(s.Containerd,
-		containerd.WithDefaultNamespace(namespace), containerd.WithTimeout(dialTimeout), containerd.WithDefaultPlatform(m))
+		containerd.WithDefaultNamespace(namespace), containerd.WithTimeout(dialTimeout), containerd.WithDefaultPlatform(nodePlatform()))
 	if err != nil {
 		return nil, fault.New(fault.Unreachable, startHint, "%w: %s: %w", errNoStore, s.Containerd, err)
 	}
-	return &client{cl, m}, nil
+	return &client{cl, nodePlatform()}, nil
 }
+
+// nodePlatform is this machine's: client and node are one.
+func nodePlatform() platforms.MatchComparer { return platforms.Only(platforms.DefaultSpec()) }
+
+// emptyClient is of a store that has nothing.
+func emptyClient() *client { return &client{nil, nodePlatform()} }
 
 // close is called when all that was asked is answered: what it returns would change nothing.
 func (cl *client) close() {

@@ -30,7 +30,7 @@ type entry struct {
 // nor is .git, which changes when nothing did. Parents are the names of the images that r builds on.
 func (r *recipe) contentHash(ctx context.Context, parents []string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "perch image 1\n%q %q\n%s\n%q\n", r.platform(), r.main, r.settings(), parents)
+	fmt.Fprintf(h, "perch image 1\n%q %q\n%s\n%q\n", r.hashed, r.main, r.settings(), parents)
 	if r.dockerfile != "" {
 		b, err := os.ReadFile(r.dockerfile)
 		if err != nil {

@@ -61,6 +61,7 @@ type Options struct {
 	Registry     Registry // where images go that are built; the zero value is the node's store
 	Mirrors      Mirrors  // asked before the registries that images come from
 	Certificates []string // folders that have a folder for each registry with its authority's ca.crt, as Docker's /etc/docker/certs.d
+	LayerCache   string   // a folder of what was seen in layers of registries; "": they are read anew
 }
 
 // Registry is a sink outside the node.

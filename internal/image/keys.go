@@ -76,6 +76,9 @@ func (r *recipe) choosePlatforms(to Registry) error {
 	}
 	slices.Sort(all)
 	r.platforms = slices.Compact(all)
+	if !to.On() {
+		r.hashed = hostPlatform()
+	}
 	switch {
 	case to.On() && len(all) > 0:
 		return nil

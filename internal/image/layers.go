@@ -246,9 +246,13 @@ const (
 	opaqueMark     = ".wh..wh..opq"
 )
 
+func newTarLayer() *tarLayer {
+	return &tarLayer{nodes: map[string]node{}, children: map[string][]string{}, texts: map[string][]byte{}}
+}
+
 // readTar reads a layer's archive to its end.
 func readTar(r io.Reader) (*tarLayer, error) {
-	t := &tarLayer{nodes: map[string]node{}, children: map[string][]string{}, texts: map[string][]byte{}}
+	t := newTarLayer()
 	for archive := tar.NewReader(r); ; {
 		h, err := archive.Next()
 		if errors.Is(err, io.EOF) {

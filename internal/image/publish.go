@@ -7,11 +7,11 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/name"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/progress"
 )
 
@@ -94,15 +94,16 @@ func (rs *resolver) foreseenAt(all []published) []*Image {
 // origin is what an image is pushed from.
 type origin struct {
 	artifact
-	base string                                  // the image that it was built on
-	open func(context.Context) (artifact, error) // as of seen
+	base  string                                  // the image that it was built on
+	open  func(context.Context) (artifact, error) // as of seen
+	store content.Store                           // that has its layers; nil: none has
 }
 
 // artifact is what t's images are made of: one that the registry has under another name of t, or a new build.
 func (rs *resolver) artifact(ctx context.Context, t *task, all []published, parents []*Image, forced bool) (origin, error) {
 	for _, p := range all {
 		if p.current != nil && !forced {
-			return origin{p.current.top, p.current.base, p.current.open}, nil
+			return origin{artifact: p.current.top, base: p.current.base, open: p.current.open}, nil
 		}
 	}
 	if rs.options.NoBuild {
@@ -127,26 +128,27 @@ func (rs *resolver) artifact(ctx context.Context, t *task, all []published, pare
 
 // fromDockerfile builds t in the node, under the name that it gets first.
 func (rs *resolver) fromDockerfile(ctx context.Context, t *task, tag name.Tag, parents []*Image) (origin, error) {
-	if rs.store.Client == nil {
-		return origin{}, fault.New(fault.Unreachable, startHint, "service %q: a Dockerfile is built by the node's builder, and the node does not run", t.recipe.owner)
-	}
-	names, err := rs.inStore(ctx, t, parents)
+	cl, err := rs.started()
 	if err != nil {
 		return origin{}, err
 	}
-	base, err := rs.buildDockerfile(ctx, t, []string{tag.Name()}, names)
+	names, err := rs.inStore(ctx, cl, t, parents)
+	if err != nil {
+		return origin{}, err
+	}
+	base, err := rs.buildDockerfile(ctx, cl, t, []string{tag.Name()}, names)
 	if err != nil {
 		return origin{}, err
 	}
 	rs.inNode.Store(tag.Name(), true)
 	open := func(ctx context.Context) (artifact, error) {
-		return rs.store.stored(ctx, tag.Name(), tag.RegistryStr())
+		return cl.stored(ctx, tag.Name(), tag.RegistryStr())
 	}
 	a, err := open(ctx)
-	return origin{a, base, open}, err
+	return origin{a, base, open, cl.ContentStore()}, err
 }
 
-// send pushes an image under p's next tag, unless the newest one is the same.
+// send pushes an image under p's next tag, unless it is there under an earlier one.
 func (rs *resolver) send(ctx context.Context, t *task, p *published, from origin) error {
 	annotations := map[string]string{inputsLabel: t.recipe.inputs()}
 	if base, digest, ok := strings.Cut(from.base, "@"); ok {
@@ -160,15 +162,17 @@ func (rs *resolver) send(ctx context.Context, t *task, p *published, from origin
 	if err != nil {
 		return t.recipe.fault("", "%w", err)
 	}
-	if p.newest != nil && p.newest.digest == now.digest {
-		p.current = p.newest
-		return nil
+	for _, s := range slices.Backward(p.all) {
+		if s.digest == now.digest {
+			p.current = s
+			return nil
+		}
 	}
 	if err := (pushing{hub: rs.hub, id: t.id, report: rs.report, to: p.next}).push(ctx, a); err != nil {
 		return err
 	}
-	if rs.store.Client != nil && !t.recipe.golang {
-		blobs{ctx, rs.store.ContentStore(), p.next.RegistryStr()}.sent(a, p.next.RepositoryStr())
+	if from.store != nil {
+		blobs{ctx, from.store, p.next.RegistryStr()}.sent(a, p.next.RepositoryStr())
 	}
 	now.pushed, now.open = true, from.open
 	p.current = now
@@ -225,7 +229,7 @@ func (rs *resolver) describeSeen(s seen) *Image {
 }
 
 // inStore is what the parents are called in the store. What it has not, is pulled: the builder may have no way to the registry.
-func (rs *resolver) inStore(ctx context.Context, t *task, parents []*Image) ([]string, error) {
+func (rs *resolver) inStore(ctx context.Context, cl *client, t *task, parents []*Image) ([]string, error) {
 	var names []string
 	for _, p := range parents {
 		if ref, _, _ := strings.Cut(p.Ref, "@"); rs.has(ref) {
@@ -236,8 +240,8 @@ func (rs *resolver) inStore(ctx context.Context, t *task, parents []*Image) ([]s
 		if err != nil {
 			return nil, err
 		}
-		if _, err := rs.store.ImageService().Get(ctx, ref); err != nil {
-			if err := rs.pull(ctx, t, ref, t.recipe.matcher()); err != nil {
+		if _, err := cl.ImageService().Get(ctx, ref); err != nil {
+			if err := rs.pull(ctx, cl, t, ref); err != nil {
 				return nil, err
 			}
 		}
@@ -254,8 +258,8 @@ func (rs *resolver) has(ref string) bool {
 
 // published is what a registry has under one tag and those behind it (.2, .3 …).
 type published struct {
-	newest  *seen // nil: nothing
-	current *seen // newest, when it was made with the inputs at hand, for all platforms that are wanted
+	all     []*seen // oldest first
+	current *seen   // the newest that was made with the inputs at hand and for all platforms that are wanted
 	next    name.Tag
 	unknown string // why that is not known, in a dry run
 }
@@ -274,11 +278,15 @@ func (h *hub) find(ctx context.Context, repo name.Repository, tag string, r *rec
 		if s == nil {
 			break
 		}
-		p.newest = s
+		p.all = append(p.all, s)
 		p.next = repo.Tag(fmt.Sprintf("%s.%d", tag, n))
 	}
-	if p.newest != nil && p.newest.inputs == r.inputs() && p.newest.covers(r.platforms) {
-		p.current = p.newest
+	inputs := r.inputs()
+	for _, s := range slices.Backward(p.all) {
+		if s.inputs == inputs && s.covers(r.platforms) {
+			p.current = s
+			break
+		}
 	}
 	return p, nil
 }

@@ -192,7 +192,19 @@ func TestImagesThatAreOnlyNamed(t *testing.T) {
 		t.Errorf("in the store only: %v", err)
 	}
 	digest := h.r.upload(ref, archive)
-	got := h.resolve(service(ref))["web"]
+	cached := service(ref)
+	cached.LayerCache = t.TempDir()
+	got := h.resolve(cached)["web"]
+	config := h.r.config(ref)
+	h.r.Requests()
+	if diff := cmp.Diff(got, h.resolve(cached)["web"]); diff != "" {
+		t.Errorf("again:\n%s", diff)
+	}
+	for _, r := range h.r.Requests() {
+		if strings.Contains(r, "/blobs/") && !strings.HasSuffix(r, config) {
+			t.Errorf("again, a layer was fetched: %s", r)
+		}
+	}
 	if got.Ref != ref || got.Digest != digest || got.Built || got.Config.User != "app" || len(got.Content) != 1 {
 		t.Errorf("there: %+v", got)
 	}

@@ -156,6 +156,20 @@ func (d *dock) upload(ref string, archive []byte) string {
 	return digest.String()
 }
 
+// config is the digest of an image's config.
+func (d *dock) config(ref string) string {
+	d.Helper()
+	img, err := d.get(ref).Image()
+	if err != nil {
+		d.Fatal(err)
+	}
+	h, err := img.ConfigName()
+	if err != nil {
+		d.Fatal(err)
+	}
+	return h.String()
+}
+
 // tags are those of a repository, none when it is not there.
 func (d *dock) tags(repository string) []string {
 	d.Helper()

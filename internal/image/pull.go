@@ -13,7 +13,6 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -30,14 +29,18 @@ const (
 	pullTick = 200 * time.Millisecond
 )
 
-// pull fetches an image that t needs from its registry into the store and unpacks it.
-func (rs *resolver) pull(ctx context.Context, t *task, full string, m platforms.MatchComparer) error {
+// pull fetches an image that t is, or builds on, from its registry into the store and unpacks it.
+func (rs *resolver) pull(ctx context.Context, cl *client, t *task, full string) error {
+	m := cl.platform
+	if t.recipe != nil {
+		m = t.recipe.matcher()
+	}
 	short := familiar(full)
 	rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "pulling " + short})
-	blobs := &blobList{}
+	blobs := &blobList{store: cl.ContentStore()}
 	stop := rs.watchPull(ctx, t, short, blobs)
 	defer stop()
-	_, err := rs.store.Pull(ctx, full,
+	_, err := cl.Pull(ctx, full,
 		containerd.WithResolver(docker.NewResolver(rs.hub.resolver(ctx))), containerd.WithPullUnpack, containerd.WithPullSnapshotter(snapshotter),
 		containerd.WithPlatformMatcher(m), containerd.WithImageHandler(blobs))
 	switch {
@@ -68,6 +71,7 @@ func (e shortError) Unwrap() error { return e.error }
 
 // blobList collects what a pull has to fetch.
 type blobList struct {
+	store content.Store
 	mu    sync.Mutex
 	blobs map[string]ocispec.Descriptor
 }
@@ -98,7 +102,7 @@ func (rs *resolver) watchPull(ctx context.Context, t *task, short string, b *blo
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				current, total := b.progress(ctx, rs.store.ContentStore())
+				current, total := b.progress(ctx)
 				rs.report.Report(progress.Event{ID: t.id, Status: progress.Working, Text: "pulling " + short, Current: current, Total: total})
 			}
 		}
@@ -106,16 +110,16 @@ func (rs *resolver) watchPull(ctx context.Context, t *task, short string, b *blo
 	return func() { cancel(); <-done }
 }
 
-func (b *blobList) progress(ctx context.Context, store content.Store) (current, total int64) {
+func (b *blobList) progress(ctx context.Context) (current, total int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, d := range b.blobs {
 		total += d.Size
-		if _, err := store.Info(ctx, d.Digest); err == nil {
+		if _, err := b.store.Info(ctx, d.Digest); err == nil {
 			current += d.Size
 		}
 	}
-	active, err := store.ListStatuses(ctx)
+	active, err := b.store.ListStatuses(ctx)
 	if err != nil {
 		return current, total
 	}

@@ -35,6 +35,7 @@ type recipe struct {
 	alias      string            // a name the Compose file gives to the image, tag included; "": none
 	config     types.BuildConfig // its context is a folder, or an address that the builder fetches
 	platforms  []string          // as linux/amd64, sorted; at least one
+	hashed     string            // the platform that the tag speaks of; "" for a registry, where one tag may have several
 	golang     bool              // no Dockerfile, but a go.mod: the host's Go builds it
 	main       string            // then: the package, as ./cmd/web
 	dockerfile string            // path; "" with dockerfile_inline, and where the builder fetches the context

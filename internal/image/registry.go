@@ -136,13 +136,20 @@ func (rs *resolver) layersOf(img v1.Image) (files, error) {
 		left.Store(maxLayers)
 	}
 	for _, l := range slices.Backward(layers) {
-		out = append(out, remoteLayer(sync.OnceValues(func() (*tarLayer, error) { return fetchLayer(l, left) })))
+		out = append(out, remoteLayer(sync.OnceValues(func() (*tarLayer, error) { return fetchLayer(l, left, layerCache(rs.options.LayerCache)) })))
 	}
 	return out, nil
 }
 
-// fetch reads a layer, unless it is bigger than what is left.
-func fetchLayer(l v1.Layer, left *atomic.Int64) (*tarLayer, error) {
+// fetchLayer reads a layer, unless it is bigger than what is left.
+func fetchLayer(l v1.Layer, left *atomic.Int64, cache layerCache) (*tarLayer, error) {
+	h, err := l.Digest()
+	if err != nil {
+		return nil, unreadError{err}
+	}
+	if t := cache.load(h); t != nil {
+		return t, nil
+	}
 	size, err := l.Size()
 	if err != nil {
 		return nil, unreadError{err}
@@ -159,6 +166,7 @@ func fetchLayer(l v1.Layer, left *atomic.Int64) (*tarLayer, error) {
 	if err != nil {
 		return nil, unreadError{err}
 	}
+	cache.save(h, t)
 	return t, nil
 }
 

@@ -33,10 +33,15 @@ func Resolve(ctx context.Context, o Options, s Store, r progress.Reporter) (map[
 	}
 	ctx = quiet(ctx)
 	cl, err := s.dial()
-	if err != nil {
+	if err != nil && s.Start == nil {
 		return nil, err
 	}
+	if err != nil {
+		cl = emptyClient()
+	}
 	defer cl.close()
+	late := &client{}
+	defer func() { late.close() }()
 	rs := &resolver{options: o, store: cl, report: r, hub: newHub(o), builder: sync.OnceValues(func() (*buildkit.Client, error) {
 		return s.builder(context.WithoutCancel(ctx)) // outlives the first task that asks for it
 	})}
@@ -45,7 +50,11 @@ func Resolve(ctx context.Context, o Options, s Store, r progress.Reporter) (map[
 	brief, stop := context.WithTimeout(ctx, o.patience())
 	defer stop()
 	rs.brief = brief
-	if !o.DryRun {
+	rs.started = sync.OnceValues(func() (_ *client, err error) {
+		late, err = rs.start(ctx, s)
+		return late, err
+	})
+	if cl.Client != nil && !o.DryRun {
 		if err := s.tellNode(o.Mirrors, o.Certificates); err != nil {
 			return nil, err
 		}
@@ -56,6 +65,24 @@ func Resolve(ctx context.Context, o Options, s Store, r progress.Reporter) (map[
 		return nil, err
 	}
 	return out, rs.look(ctx, out)
+}
+
+// start is the store when something is to be built in it.
+func (rs *resolver) start(ctx context.Context, s Store) (*client, error) {
+	if rs.store.Client != nil {
+		return &client{rs.store.Client, rs.store.platform}, nil
+	}
+	if s.Start == nil {
+		return emptyClient(), fault.New(fault.Unreachable, startHint, "a Dockerfile is built by the node's builder, and the node does not run")
+	}
+	if err := s.Start(context.WithoutCancel(ctx)); err != nil {
+		return emptyClient(), err
+	}
+	cl, err := s.dial()
+	if err != nil {
+		return emptyClient(), err
+	}
+	return cl, s.tellNode(rs.options.Mirrors, rs.options.Certificates)
 }
 
 // runAll makes all images side by side.
@@ -85,6 +112,7 @@ type resolver struct {
 	options Options
 	store   *client
 	library *library
+	started func() (*client, error) // the store, which is started when it does not answer yet
 	hub     *hub
 	brief   context.Context // ends when registries have been asked for long enough about what is not made here
 	inNode  sync.Map        // names of images that this run built in the node, for a registry
@@ -168,7 +196,7 @@ func (rs *resolver) fetch(ctx context.Context, t *task) (*Image, error) {
 		return nil, fault.New(fault.Build, "load it with `perch image load FILE`, or set another pull_policy",
 			"image %q is not in the node, and pull_policy is never", familiar(t.names[0].name))
 	}
-	if err := rs.pull(ctx, t, t.names[0].name, rs.store.platform); err != nil {
+	if err := rs.pull(ctx, rs.store, t, t.names[0].name); err != nil {
 		return nil, err
 	}
 	i, err := rs.store.lookup(ctx, t.names[0].name)
@@ -229,7 +257,7 @@ func (rs *resolver) build(ctx context.Context, t *task) ([]*Image, error) {
 	if t.recipe.golang {
 		err = rs.buildGo(ctx, t, refs)
 	} else {
-		base, err = rs.buildDockerfile(ctx, t, refs, parents)
+		base, err = rs.buildDockerfile(ctx, rs.store, t, refs, parents)
 	}
 	if err != nil {
 		return nil, err

@@ -32,6 +32,9 @@ type Store struct {
 	Containerd string
 	Builder    string
 	Registries string // a folder where the node looks for mirrors of registries; "": it has none
+
+	// Start makes the store answer; it is called when that is needed for the first time. Nil: it answers already.
+	Start func(context.Context) error
 }
 
 // Stored is one name in the store.

@@ -67,6 +67,9 @@ func Charts(o Options, project *compose.Project, rendered render.Output) ([]char
 func foresee(ctx context.Context, o Options, project *compose.Project) (map[string]image.Image, error) {
 	options := imageOptions(o, project, deployed(project))
 	options.DryRun = true
+	if options.Registry.On() {
+		options.Registry.Platforms = o.foreseenPlatforms(ctx, project)
+	}
 	if len(options.Services) == 0 {
 		return map[string]image.Image{}, nil
 	}

@@ -84,7 +84,8 @@ func store(o Options) image.Store {
 func imageOptions(o Options, project *compose.Project, keys []string) image.Options {
 	return image.Options{
 		Project: project.Project, Services: keys, Pull: o.Pull, AlwaysBuild: o.Build, NoBuild: o.NoBuild,
-		Verbose: o.Verbose, Elsewhere: !o.Compose.Embedded, Registry: image.Registry{Prefix: o.registry(project)},
+		Verbose: o.Verbose, Elsewhere: !o.Compose.Embedded, Registry: image.Registry{Prefix: o.registry(project), Platforms: o.chosenPlatforms(project)},
+		Mirrors: o.Mirrors, Certificates: o.Certificates, LayerCache: o.LayerCache,
 	}
 }
 

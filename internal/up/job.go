@@ -133,17 +133,21 @@ func kubeReady(ctx context.Context, client *kube.Client, namespace string, rende
 	return client.Apply(ctx, slices.Concat(rendered.Volumes, rendered.JobUse[name]))
 }
 
-// Build builds the images of the services, all when none is named, and returns them by their key.
+// Build builds the images of the services, all when none is named, and returns them by their key. With a registry they are pushed
+// there: for the platforms that are named, else for the cluster's nodes.
 func Build(ctx context.Context, o Options, noCache bool, r progress.Reporter) (map[string]image.Image, error) {
 	project, err := loadProject(ctx, o)
 	if err != nil {
 		return nil, err
 	}
+	options := imageOptions(o, project, built(project.ServiceNames(), project))
+	options.NoCache = noCache
+	if options.Registry.On() {
+		return o.push(ctx, project, options, r)
+	}
 	if err := o.Node.StartStore(ctx, r); err != nil {
 		return nil, err
 	}
-	options := imageOptions(o, project, built(project.ServiceNames(), project))
-	options.NoCache = noCache
 	if len(options.Services) == 0 {
 		return map[string]image.Image{}, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/fault"
@@ -60,7 +61,7 @@ func noun(key string) string {
 	return "service " + key
 }
 
-// imagesFor makes the images of a cluster that perch did not start. The local node is started only where something is to be
+// imagesFor makes the images of a cluster that perch did not start. The local node is started only where a Dockerfile is to be
 // built: it has the builder.
 func (o Options) imagesFor(
 	ctx context.Context, client *kube.Client, project *compose.Project, keys []string, r progress.Reporter,
@@ -79,21 +80,45 @@ func (o Options) imagesFor(
 			return nil, err
 		}
 		options.Registry.Platforms = platforms
-		if err := o.Node.StartStore(ctx, r); err != nil {
-			return nil, err
-		}
 		s = store(o)
+		s.Start = func(ctx context.Context) error { return o.Node.StartStore(ctx, r) }
 	}
 	return image.Resolve(ctx, options, s, r)
 }
 
 // platforms are what images are built for: those asked for, else those of the cluster's nodes; none when nobody may know.
 func (o Options) platforms(ctx context.Context, client *kube.Client, project *compose.Project) ([]string, error) {
-	switch {
-	case len(o.Platforms) > 0:
-		return o.Platforms, nil
-	case len(project.Target.Platforms) > 0:
-		return project.Target.Platforms, nil
+	if chosen := o.chosenPlatforms(project); len(chosen) > 0 {
+		return chosen, nil
 	}
 	return client.Platforms(ctx)
 }
+
+// chosenPlatforms are those that somebody named, by a flag or for the target.
+func (o Options) chosenPlatforms(project *compose.Project) []string {
+	if len(o.Platforms) > 0 {
+		return o.Platforms
+	}
+	return project.Target.Platforms
+}
+
+// foreseenPlatforms are platforms for a plan. A cluster that does not answer at once is not waited for: whatever else asks it
+// says why.
+func (o Options) foreseenPlatforms(ctx context.Context, project *compose.Project) []string {
+	if chosen := o.chosenPlatforms(project); o.Compose.Embedded || len(chosen) > 0 {
+		return chosen
+	}
+	client, err := kube.Load(o.Kube)
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, foreseeWithin)
+	defer cancel()
+	found, err := client.Platforms(ctx)
+	if err != nil {
+		return nil
+	}
+	return found
+}
+
+const foreseeWithin = 2 * time.Second

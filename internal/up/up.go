@@ -23,12 +23,15 @@ import (
 // Options say what is to be brought up, and where.
 type Options struct {
 	Compose       compose.Options
-	Services      []string     // with what they depend on; empty: all
-	Node          node.Cluster // the embedded node, which is started when it does not run
-	Kube          kube.Options // the cluster's kubeconfig and context; Namespace "" is the project's
-	Registry      string       // HOST[:PORT]/PATH that built images are pushed to, instead of the target's
-	Platforms     []string     // that they are built for, as linux/arm64; none: those of the target, else of the cluster's nodes
-	Build         bool         // build even what did not change
+	Services      []string      // with what they depend on; empty: all
+	Node          node.Cluster  // the embedded node, which is started when it does not run
+	Kube          kube.Options  // the cluster's kubeconfig and context; Namespace "" is the project's
+	Mirrors       image.Mirrors // of registries that images come from
+	Certificates  []string      // folders of authorities that registries are trusted by: of image.Options
+	LayerCache    string        // folder for what was seen in images of registries
+	Registry      string        // HOST[:PORT]/PATH that built images are pushed to, instead of the target's
+	Platforms     []string      // that they are built for, as linux/arm64; none: those of the target, else of the cluster's nodes
+	Build         bool          // build even what did not change
 	NoBuild       bool
 	Pull          bool
 	ForceRecreate bool
