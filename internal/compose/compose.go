@@ -53,6 +53,7 @@ type Project struct {
 	Binds            map[string]Tree             // what bind mounts of project files hold, by absolute source path
 
 	fromFiles []string // values of Options.Secrets, and the lines of those that have several
+	replaced []ServiceExtension // what the target has another word for; it stands in the file and must be hidden too
 
 	find func(path ...string) position // where a path stands in the files
 }

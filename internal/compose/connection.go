@@ -18,7 +18,7 @@ type connection struct {
 }
 
 func connectionOf(u *url.URL) connection {
-	c := connection{host: u.Hostname(), port: u.Port(), user: u.User.Username(), database: strings.Trim(u.Path, "/")}
+	c := connection{host: strings.ToLower(u.Hostname()), port: u.Port(), user: u.User.Username(), database: strings.Trim(u.Path, "/")}
 	c.password, _ = u.User.Password()
 	if u.RawQuery != "" {
 		c.settings = strings.Split(u.RawQuery, "&")

@@ -95,6 +95,7 @@ func (r *reading) elsewhere() {
 			continue
 		}
 		x, provided := p.Services[name], p.Target.Provided[name]
+		p.replaced = append(p.replaced, x)
 		x.Provided, x.Chart = &provided, nil // the target has the last word
 		p.Services[name] = x
 	}
@@ -171,6 +172,9 @@ func (r *reading) checkProvided(p *Provided, at []string) connection {
 	if _, err := netip.ParseAddr(c.host); err != nil && c.host != "" && len(validation.IsDNS1123Subdomain(c.host)) > 0 {
 		problem("host", fmt.Sprintf("%q is neither a DNS name nor an IP address", c.host), "use lower-case letters, digits, hyphens and dots")
 	}
+	if ofThePod(c.host) {
+		problem("host", fmt.Sprintf("in a pod %s is the pod itself", c.host), "give a name or an address that pods can reach")
+	}
 	if p.Secret != "" && len(validation.IsDNS1123Subdomain(p.Secret)) > 0 {
 		problem("secret", fmt.Sprintf("secret: %q is not a name that Kubernetes takes", p.Secret), "")
 	}
@@ -183,6 +187,15 @@ func (r *reading) checkProvided(p *Provided, at []string) connection {
 		}
 	}
 	return c
+}
+
+// ofThePod tells whether a host is another one in each pod.
+func ofThePod(host string) bool {
+	address, err := netip.ParseAddr(host)
+	if err != nil {
+		return host == "localhost" || strings.HasSuffix(host, ".localhost")
+	}
+	return address.IsLoopback() || address.IsUnspecified() || address.IsLinkLocalUnicast() || address.IsMulticast()
 }
 
 // exactVersion is a version of a chart: with a range, the same file would install something else tomorrow.
@@ -279,11 +292,15 @@ func (p *Project) eachElsewhere(visit func(name, value string, sensitive bool)) 
 			provided(p.Targets[target].Provided[name])
 		}
 	}
+	said := slices.Clone(p.replaced)
 	for _, name := range sortedNames(p.Services) {
-		if x := p.Services[name]; x.Provided != nil {
+		said = append(said, p.Services[name])
+	}
+	for _, x := range said {
+		if x.Provided != nil {
 			provided(*x.Provided)
 		}
-		if x := p.Services[name]; x.Chart != nil {
+		if x.Chart != nil {
 			eachValue(x.Chart.Values, visit)
 		}
 	}

@@ -73,6 +73,9 @@ func (f Foreign) Unit(c *kube.Client) (Unit, []runtime.Object, error) {
 	}
 	var hooks []runtime.Object
 	for _, h := range rel.Hooks {
+		if !slices.ContainsFunc(h.Events, func(e helmrelease.HookEvent) bool { return e != helmrelease.HookTest }) {
+			continue // nobody runs its tests here
+		}
 		made, err := objectsIn(h.Manifest)
 		if err != nil {
 			return Unit{}, nil, fmt.Errorf("chart %s: hook %s: %w", f.Chart.Name, h.Name, err)

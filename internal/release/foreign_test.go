@@ -87,6 +87,11 @@ kind: Thing
 metadata: {name: one}
 {{- end }}
 `,
+		"templates/test.yaml": `apiVersion: v1
+kind: Pod
+metadata: {name: test, annotations: {helm.sh/hook: test}}
+spec: {hostNetwork: true, containers: [{name: test, image: test}]}
+`,
 		"templates/hook.yaml": `apiVersion: batch/v1
 kind: Job
 metadata:
