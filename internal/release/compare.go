@@ -30,6 +30,7 @@ func Compare(w Wanted, o Observed) (Plan, error) {
 		return Plan{}, err
 	}
 	p.volumes()
+	units = p.leavingLast(units)
 	for _, u := range units {
 		if err := p.unit(u); err != nil {
 			return Plan{}, fmt.Errorf("service %q: %w", u.Service, err)
@@ -161,6 +162,7 @@ func (p *planner) unit(u *Unit) error {
 		return err
 	}
 	gate = append(gate, mounted...)
+	gate = append(gate, p.left(u)...)
 	configured, err := p.config(u)
 	if err != nil {
 		return err

@@ -343,3 +343,30 @@ func TestConfigsOfFiles(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestLeaving: a service whose pods are not wanted any more, as one that is provided from elsewhere, loses them when those who
+// use it have been rolled.
+func TestLeaving(t *testing.T) {
+	t.Parallel()
+	o := Observed{Project: "shop", Namespace: "shop", Exists: true, Releases: map[string]Installed{}, Workloads: map[Ref]Workload{}}
+	db := unit(t, "db", deployment("db", "postgres:18", 1))
+	web := unit(t, "web", deployment("web", "web:1", 1))
+	web.DependsOn = []Dependency{{Service: "db", Condition: Healthy, Required: true}}
+	install(t, &o, db, "deployed")
+	install(t, &o, web, "deployed")
+	web2 := unit(t, "web", deployment("web", "web:2", 1))
+	web2.DependsOn = web.DependsOn
+	w := Wanted{Project: "shop", Namespace: "shop", Units: []Unit{unit(t, "db"), web2}}
+	p, err := Compare(w, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `upgrade  web  image changed web:1 → web:2
+wait     web                                     after upgrade web
+upgrade  db   deployment db is no longer wanted  after wait web
+wait     db                                      after upgrade db
+`
+	if diff := cmp.Diff(want, p.String()); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+}

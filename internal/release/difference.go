@@ -29,11 +29,17 @@ func difference(u *Unit, in Installed, o Observed) string {
 			said = append(said, text)
 		}
 	}
-	configs(u, in, o, say)
-	if u.Foreign != "" && in.Foreign != "" {
+	switch {
+	case u.Foreign != "" && in.Foreign != "":
+		configs(u, in, o, say)
 		foreign(u, in, say)
 		return firstOf(said)
+	case u.Foreign != "":
+		return "it becomes the chart " + u.Foreign
+	case in.Foreign != "":
+		return "it is no longer the chart " + in.Foreign
 	}
+	configs(u, in, o, say)
 	after := map[Ref]bool{}
 	for _, object := range u.Objects {
 		ref, now, err := tree(object)

@@ -34,6 +34,9 @@ func downtime(u *Unit, in Installed, replace []Ref, again bool) string {
 			reasons = append(reasons, "it is scaled to none")
 		}
 	}
+	if (u.Foreign == "") != (in.Foreign == "") {
+		reasons = append(reasons, "its pods go as those of the other kind come")
+	}
 	return strings.Join(reasons, ", ")
 }
 

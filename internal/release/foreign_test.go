@@ -463,3 +463,28 @@ spec:
 }
 
 func isSecret(o runtime.Object) bool { _, ok := o.(*corev1.Secret); return ok }
+
+// TestNothingOfIt: a service that is provided by a Secret alone has a release without objects, and what was there before goes.
+func TestNothingOfIt(t *testing.T) {
+	t.Parallel()
+	c, ns := connect(t), "nothing"
+	controllers(t, c, ns)
+	w := Wanted{Project: "shop", Namespace: ns, Units: []Unit{unit(t, "db", deployment("db", "postgres:18", 1))}}
+	if _, _, err := deploy(t, c, w); err != nil {
+		t.Fatal(err)
+	}
+	w.Units = []Unit{unit(t, "db")}
+	p, _, err := deploy(t, c, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := p.step("upgrade db"); s.Cause != "deployment db is no longer wanted" {
+		t.Errorf("cause %q", s.Cause)
+	}
+	if _, err := c.Interface.AppsV1().Deployments(ns).Get(t.Context(), "db", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the deployment is left: %v", err)
+	}
+	if p, _, err = deploy(t, c, w); err != nil || p.Changes() {
+		t.Errorf("once more: %v\n%s", err, p)
+	}
+}

@@ -106,7 +106,7 @@ func escapedPassword() string {
 
 func testChartService(t *testing.T, a *app) {
 	a.write(t, "compose.override.yaml", chartOverride)
-	wantText(t, a.perchApp(t, "up", "--dry-run").stdout, "upgrade", "statefulset kube-native-postgres is new")
+	wantText(t, a.perchApp(t, "up", "--dry-run").stdout, "upgrade", "it becomes the chart postgres 0.1.0", "downtime: ")
 	a.up(t, a.env()...)
 	a.wantSeeded(t, 8)
 	wantText(t, a.perchApp(t, "plan").stdout, "nothing would change")
@@ -114,7 +114,7 @@ func testChartService(t *testing.T, a *app) {
 	wantText(t, a.perchApp(t, "logs", "postgres").stdout, "database system is ready to accept connections")
 	wantText(t, a.perchApp(t, "logs", "postgres", "web").stdout, "database system is ready", "web-")
 	wantText(t, a.perchApp(t, "psql", "--", "-tA", "-c", "select count(*) from greetings").stdout, "8")
-	wantText(t, a.perchApp(t, "exec", "-T", "postgres", "hostname").stdout, "kube-native-postgres-0")
+	wantText(t, a.perchApp(t, "exec", "-T", "postgres", "cat", "/etc/hostname").stdout, "kube-native-postgres-0")
 	wantText(t, a.perchApp(t, "why").stdout, "service postgres: well, 1/1 ready")
 	wantText(t, a.perchApp(t, "helm", "get", "values", "kube-native-postgres", "-n", a.namespace).stdout, "user: kube-native", "existingSecret: postgres-secret-env-")
 
@@ -131,7 +131,7 @@ func testProvidedService(t *testing.T, a *app) {
 	a.project.user.project(t, "managed", map[string]string{"compose.yaml": managed}).up(t)
 	a.write(t, "compose.override.yaml", providedOverride)
 	env := append(a.env(), "MANAGED_PASSWORD="+escapedPassword())
-	a.up(t, env...)
+	wantText(t, a.up(t, env...).stderr, " 0 failed") // the old database goes when nobody uses it any more
 	a.wantSeeded(t, 8)
 	sets, err := a.node.api.AppsV1().StatefulSets(a.namespace).List(t.Context(), metav1.ListOptions{})
 	if err != nil || len(sets.Items) != 0 {
