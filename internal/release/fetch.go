@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"helm.sh/helm/v4/pkg/action"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/registry"
@@ -352,13 +351,4 @@ func isLoopback(oci string) bool {
 	}
 	ip := net.ParseIP(u.Hostname())
 	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// dryRun is Helm's install of a foreign chart without a cluster.
-func dryRun(f Foreign) *action.Install {
-	a := action.NewInstall(action.NewConfiguration())
-	a.DryRunStrategy, a.ReleaseName, a.Namespace = action.DryRunClient, f.Release, f.Namespace
-	a.Replace, a.DisableOpenAPIValidation = true, true
-	a.PostRenderer = marked{f.Service, f.Release, f.Namespace}
-	return a
 }

@@ -152,6 +152,15 @@ func (f Foreign) render(c *kube.Client) (*helmrelease.Release, error) {
 	return rel, nil
 }
 
+// dryRun is Helm's install of a foreign chart without a cluster.
+func dryRun(f Foreign) *action.Install {
+	a := action.NewInstall(action.NewConfiguration())
+	a.DryRunStrategy, a.ReleaseName, a.Namespace = action.DryRunClient, f.Release, f.Namespace
+	a.Replace, a.DisableOpenAPIValidation = true, true
+	a.PostRenderer = marked{f.Service, f.Release, f.Namespace}
+	return a
+}
+
 // copied are values that Helm may write to.
 func copied(values map[string]any) (map[string]any, error) {
 	data, err := json.Marshal(values)
