@@ -108,7 +108,8 @@ func reference() map[string]string {
 		flagTable(globalSet(a), true) +
 		"\n`PERCH_FILE` is a list as `PATH` is; `PERCH_PROFILE` and `PERCH_ENV_FILE` are separated by commas. `COMPOSE_FILE`,\n" +
 		"`COMPOSE_PROJECT_NAME`, `COMPOSE_PROFILES`, `COMPOSE_ENV_FILES`, `KUBECONFIG`, `NO_COLOR` and `CI` count as they do\n" +
-		"elsewhere. `PERCH_STATE_DIR` is the folder that clusters are kept in, one folder each; it is /var/lib/perch.\n"
+		"elsewhere. `PERCH_STATE_DIR` is the folder that clusters are kept in, one folder each; it is /var/lib/perch.\n" +
+		"`PERCH_AGE_IDENTITY` is a file with a private key for [secrets](../secrets.md).\n"
 	return pages
 }
 

@@ -45,9 +45,13 @@ func (a *app) keys(ctx context.Context, ask bool) *secrets.Keys {
 
 func (a *app) keyFiles(ctx context.Context, ask bool) secrets.KeyFiles {
 	home := a.env.getenv("HOME")
-	files := secrets.KeyFiles{
-		Own: filepath.Join(a.absolute(orElse(a.env.getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config"))), "perch", "identity.txt"),
-		SSH: []string{filepath.Join(home, ".ssh", "id_ed25519"), filepath.Join(home, ".ssh", "id_rsa")},
+	var files secrets.KeyFiles
+	if home != "" { // without one, the folder that perch runs in is no place for keys
+		files.Own = filepath.Join(home, ".config", "perch", "identity.txt")
+		files.SSH = []string{filepath.Join(home, ".ssh", "id_ed25519"), filepath.Join(home, ".ssh", "id_rsa")}
+	}
+	if config := a.env.getenv("XDG_CONFIG_HOME"); filepath.IsAbs(config) {
+		files.Own = filepath.Join(config, "perch", "identity.txt")
 	}
 	if given := a.env.getenv("PERCH_AGE_IDENTITY"); given != "" {
 		files.Given = a.absolute(given)

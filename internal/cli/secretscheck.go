@@ -72,9 +72,7 @@ func (a *app) checkSecrets(ctx context.Context, exclude []string) error {
 		return err
 	}
 	literals, err := compose.Literals(ctx, a.composeOptions())
-	if err != nil {
-		return err
-	}
+	unread = errors.Join(unread, err)
 	found = a.withLiterals(found, repository, literals)
 	if err := a.sayExposed(found); err != nil {
 		return err

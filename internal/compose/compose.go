@@ -21,6 +21,7 @@ type Options struct {
 	Profiles    []string          // --profile and COMPOSE_PROFILES
 	EnvFiles    []string          // --env-file; empty: .env beside the first file when it is there
 	Environment map[string]string // for interpolation, and for variables passed on by name
+	Target      string            // the one of x-perch.targets that is chosen; "": none
 
 	// Secrets decrypts the variables of the project's secrets files, which are in its folder. They win over env files, and
 	// Environment over them; wherever they end up is sensitive. With needed, a passphrase may be asked for. nil: there are none.
@@ -29,7 +30,6 @@ type Options struct {
 	// NamesOnly says that values are not what is wanted, but where the project is and what its services are called. Secrets that
 	// cannot be decrypted are then no error, and what needs them is empty.
 	NamesOnly bool
-	Target    string // the one of x-perch.targets that is chosen; "": none
 
 	// Embedded says that the project is for Perch's own node, on this machine: what a bind mount names can be mounted as
 	// it is, and names with underscores and dots resolve. Elsewhere both are told of.

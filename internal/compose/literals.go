@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -25,15 +26,36 @@ type Literal struct {
 // lines. A default, as in ${PASSWORD:-x}, is one too. No variable has a value meanwhile, so nothing is decrypted for it.
 func Literals(ctx context.Context, o Options) ([]Literal, error) {
 	o.Secrets, o.Target = nil, ""
-	r := &reading{options: o}
-	if err := r.read(ctx); err != nil {
+	all, targets, err := literalsOf(ctx, o)
+	if err != nil {
 		return nil, err
 	}
-	if r.shape == nil {
-		return nil, r.problems.sorted()
+	for _, o.Target = range targets { // each has files of its own
+		more, _, err := literalsOf(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
 	}
-	var all []Literal
-	var files []string
+	slices.SortFunc(all, func(a, b Literal) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Path, b.Path))
+	})
+	return slices.CompactFunc(all, func(a, b Literal) bool { return a.File == b.File && a.Line == b.Line && a.Name == b.Name }), nil
+}
+
+// literalsOf are those that count for one target, and the names of all targets.
+func literalsOf(ctx context.Context, o Options) (all []Literal, targets []string, err error) {
+	r := &reading{options: o}
+	if err := r.read(ctx); err != nil {
+		return nil, nil, err
+	}
+	if r.shape == nil {
+		return nil, nil, r.problems.sorted()
+	}
+	files := []string{filepath.Join(r.dir, ".env")}
+	for _, file := range o.EnvFiles {
+		files = append(files, absolute(o.WorkingDir, file))
+	}
 	for _, s := range r.files {
 		if !filepath.IsAbs(s.path) {
 			continue // standard input
@@ -45,14 +67,10 @@ func Literals(ctx context.Context, o Options) ([]Literal, error) {
 		all = append(all, l.found...)
 		files = append(files, l.envFiles...)
 	}
-	for _, file := range append(o.EnvFiles, filepath.Join(r.dir, ".env")) {
-		files = append(files, absolute(o.WorkingDir, file))
-	}
-	slices.Sort(files)
-	for _, file := range slices.Compact(files) {
+	for _, file := range files {
 		all = append(all, literalsOfEnv(file)...)
 	}
-	return all, nil
+	return all, sortedNames(r.targets), nil
 }
 
 // literals looks through one Compose file.
@@ -65,10 +83,17 @@ type literals struct {
 
 func (l *literals) walk(n *yaml.Node, path []string) {
 	switch n.Kind {
-	case yaml.AliasNode: // looked at where the anchor is
+	case yaml.AliasNode:
+		if slices.ContainsFunc(path, ofVariables) { // else it was looked at where the anchor is
+			l.walk(n.Alias, path)
+		}
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			l.walk(n.Content[i+1], append(slices.Clone(path), n.Content[i].Value))
+			below := append(slices.Clone(path), n.Content[i].Value)
+			if n.Content[i].Value == "<<" {
+				below = path
+			}
+			l.walk(n.Content[i+1], below)
 		}
 	case yaml.SequenceNode:
 		l.list(n, path)
@@ -95,6 +120,9 @@ func (l *literals) list(n *yaml.Node, path []string) {
 }
 
 func (l *literals) scalar(n *yaml.Node, path []string) {
+	if len(path) == 0 {
+		return
+	}
 	parent := func(up int) string {
 		if len(path) < up+1 {
 			return ""
@@ -102,7 +130,7 @@ func (l *literals) scalar(n *yaml.Node, path []string) {
 		return path[len(path)-1-up]
 	}
 	value := l.nothing.text(n)
-	name, variable := "", parent(1) == "environment" || parent(1) == "args"
+	name, variable := "", ofVariables(parent(1))
 	switch {
 	case parent(0) == "env_file", parent(1) == "env_file", parent(0) == "path" && parent(2) == "env_file":
 		l.envFiles = append(l.envFiles, absolute(l.source.dir, l.source.vars.text(n)))
@@ -122,6 +150,9 @@ func (l *literals) scalar(n *yaml.Node, path []string) {
 		l.add(n, pathString(path), path)
 	}
 }
+
+// ofVariables tells whether a key has names and values below it.
+func ofVariables(key string) bool { return key == "environment" || key == "args" }
 
 // harmless are values under the name of a secret that are none: a switch, a number of things, nothing.
 var harmless = regexp.MustCompile(`^(?i:|true|false|yes|no|on|off|none|null|[0-9]{1,4})$`)

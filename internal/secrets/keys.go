@@ -207,6 +207,9 @@ func (k *Keys) Own() (public, file string, made bool, err error) {
 	if len(publics) > 0 {
 		return publics[0], files[0], false, nil
 	}
+	if k.files.Own == "" {
+		return "", "", false, fault.New(fault.Usage, "set HOME, or name a file with PERCH_AGE_IDENTITY", "there is no private key, and no place to make one")
+	}
 	if len(k.passed) > 0 && strings.HasPrefix(k.passed[0], k.files.Own+": ") {
 		return "", "", false, fault.New(fault.Other, "move it away, and a new one is made", "%s", k.passed[0])
 	}

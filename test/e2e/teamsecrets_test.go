@@ -60,7 +60,7 @@ func TestTeamSecrets(t *testing.T) {
 	set("THING", password+"-new")
 	p.up(t)
 	pod = n.ready(t, "team", "web", 1)[0]
-	if out, err := n.run(t.Context(), "team", pod, "printenv", "GREETING"); err != nil || out != "hello "+password+"-new\n" {
+	if out, err := n.run(t.Context(), "team", pod, "sh", "-c", `echo "$GREETING"`); err != nil || out != "hello "+password+"-new\n" {
 		t.Errorf("after a change the pod has %q, %v", out, err)
 	}
 	// Without the key nothing is brought up, and what wants no values works.
