@@ -52,8 +52,8 @@ type Project struct {
 	ExecutableConfig map[string]bool             // configs whose file: can be executed, as Docker mounts it then
 	Binds            map[string]Tree             // what bind mounts of project files hold, by absolute source path
 
-	fromFiles []string // values of Options.Secrets, and the lines of those that have several
-	replaced []ServiceExtension // what the target has another word for; it stands in the file and must be hidden too
+	fromFiles []string           // values of Options.Secrets, and the lines of those that have several
+	replaced  []ServiceExtension // what the target has another word for; it stands in the file and must be hidden too
 
 	find func(path ...string) position // where a path stands in the files
 }
