@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -35,7 +36,7 @@ type Needs struct {
 	Namespace string
 
 	rights   []Permission // in the namespace
-	given    []Permission // that Roles of the project give to others
+	more     []Permission // that follow from more than the kind of an object
 	kinds    []kindUse
 	metrics  []use // groups of the API that measure
 	features []featureUse
@@ -99,7 +100,7 @@ func Of(w Wanted) (Needs, error) {
 			return n, err
 		}
 	}
-	n.rights = append(rightsFor(n.kinds), n.given...)
+	n.rights = append(rightsFor(n.kinds), n.more...)
 	slices.SortFunc(n.names, func(a, b nameUse) int {
 		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.name, b.name))
 	})
@@ -171,9 +172,17 @@ func (n *Needs) addMetrics(o runtime.Object, by string) error {
 	return nil
 }
 
-// addDoors reads what leads into the cluster, and what is given to others.
+// addDoors reads what leads into the cluster, and what more than its kind tells of an object's permissions.
 func (n *Needs) addDoors(o runtime.Object, by string, made map[string]bool) {
 	switch o := o.(type) {
+	case *appsv1.Deployment:
+		if o.Spec.Replicas == nil {
+			n.more = append(n.more, elastic("deployments"))
+		}
+	case *appsv1.StatefulSet:
+		if o.Spec.Replicas == nil {
+			n.more = append(n.more, elastic("statefulsets"))
+		}
 	case *corev1.Service:
 		if o.Spec.Type == corev1.ServiceTypeLoadBalancer {
 			n.balanced = append(n.balanced, by)
@@ -206,7 +215,7 @@ func (n *Needs) addGiven(r rbacv1.PolicyRule, by string) {
 	}
 	for _, group := range r.APIGroups {
 		for _, resource := range r.Resources {
-			n.given = append(n.given, Permission{
+			n.more = append(n.more, Permission{
 				For: toRelease, Group: group, Resource: resource, Verbs: r.Verbs, Why: by + " gives it, and nobody may give what they have not",
 			})
 		}
@@ -235,7 +244,7 @@ func rightsFor(kinds []kindUse) []Permission {
 		switch k.kind.Kind {
 		case "PersistentVolumeClaim", "ConfigMap", "Secret": // they stand beside the releases
 		default:
-			all = append(all, helmPermission(r.Resource, r.Group, k.kind.Kind))
+			all = append(all, ofRelease(r.Resource, r.Group, k.kind.Kind)...)
 		}
 	}
 	return all

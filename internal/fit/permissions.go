@@ -153,12 +153,47 @@ func helmPermission(resource, group, kind string) Permission {
 	return Permission{For: toRelease, Group: group, Resource: resource, Kind: kind, Verbs: helms(), Why: "it is an object of a release"}
 }
 
+// listed are the resources of a release that are looked for before a deploy, beside those of needed: what somebody deleted is
+// made again.
+func listed() []string {
+	return []string{
+		"ingresses", "networkpolicies", "httproutes", "grpcroutes", "horizontalpodautoscalers", "poddisruptionbudgets", "serviceaccounts",
+		"roles", "rolebindings", "servicemonitors",
+	}
+}
+
+// listPermission is how those are looked for.
+func listPermission(resource, group, kind string) Permission {
+	return Permission{
+		For: toLook, Group: group, Resource: resource, Kind: kind, Verbs: []string{"list"}, Why: "what is missing is made again",
+		Without: "one that somebody deleted is not made again by the next deploy",
+	}
+}
+
+// ofRelease is all that is done with the objects of a kind.
+func ofRelease(resource, group, kind string) []Permission {
+	all := []Permission{helmPermission(resource, group, kind)}
+	if slices.Contains(listed(), resource) {
+		all = append(all, listPermission(resource, group, kind))
+	}
+	return all
+}
+
+// elastic is what is done with a workload that an autoscaler owns the number of pods of.
+func elastic(resource string) Permission {
+	return Permission{
+		For: toRelease, Group: "apps", Resource: resource + "/scale", Verbs: []string{"get", "patch"},
+		Why: "its number of pods is an autoscaler's, and is held while it is deployed",
+	}
+}
+
 // Deployer is every permission of an account that may deploy any project into one namespace that is there, and use the other
 // commands on it.
 func Deployer() []Permission {
 	all := needed()
 	for _, k := range released() {
-		all = append(all, helmPermission(k[0], k[1], ""))
+		all = append(all, ofRelease(k[0], k[1], "")...)
 	}
+	all = append(all, elastic("deployments"), elastic("statefulsets"))
 	return slices.Concat(all, others(), inNamespace())
 }

@@ -118,8 +118,10 @@ func everyKind(t *testing.T, ns string, version int, webImage string) Wanted {
 	if version > 1 {
 		address.ClusterIP = corev1.ClusterIPNone
 	}
+	elastic := deployment("web", webImage, 2, fmt.Sprintf("web-env-%d", version))
+	elastic.Spec.Replicas = nil // the autoscaler's
 	objects := []runtime.Object{
-		deployment("web", webImage, 2, fmt.Sprintf("web-env-%d", version)),
+		elastic,
 		&corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: meta("web"), Spec: address},
 		&policyv1.PodDisruptionBudget{
 			TypeMeta: metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"}, ObjectMeta: meta("web"),
@@ -134,7 +136,7 @@ func everyKind(t *testing.T, ns string, version int, webImage string) Wanted {
 		&autoscalingv2.HorizontalPodAutoscaler{
 			TypeMeta: metav1.TypeMeta{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler"}, ObjectMeta: meta("web"),
 			Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-				ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}, MaxReplicas: 3,
+				ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}, MinReplicas: new(int32(2)), MaxReplicas: 3,
 			},
 		},
 		&batchv1.CronJob{
@@ -163,7 +165,7 @@ func everyKind(t *testing.T, ns string, version int, webImage string) Wanted {
 	template := deployment("db", fmt.Sprintf("db:%d", version), 1).Spec
 	db := &appsv1.StatefulSet{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"}, ObjectMeta: meta("db"),
-		Spec: appsv1.StatefulSetSpec{Selector: template.Selector, Template: template.Template, ServiceName: fmt.Sprintf("db%d", version)},
+		Spec: appsv1.StatefulSetSpec{Replicas: template.Replicas, Selector: template.Selector, Template: template.Template, ServiceName: fmt.Sprintf("db%d", version)},
 	}
 	template = deployment("agent", fmt.Sprintf("agent:%d", version), 1).Spec
 	agent := &appsv1.DaemonSet{
@@ -431,7 +433,11 @@ func TestEachPermissionIsNamed(t *testing.T) {
 	done, restored := map[string]bool{}, func() {}
 	for _, p := range needs.Permissions() {
 		for _, verb := range p.Verbs {
-			what := verb + " " + strings.TrimSuffix(p.Resource+"."+p.Group, ".")
+			name, sub, under := strings.Cut(p.Resource, "/")
+			what := verb + " " + strings.TrimSuffix(name+"."+p.Group, ".")
+			if under {
+				what += "/" + sub
+			}
 			if done[what] {
 				continue
 			}

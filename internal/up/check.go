@@ -62,7 +62,7 @@ func (o *Options) checkCluster(ctx context.Context, project *compose.Project, r 
 	return fit.Check(ctx, client, needs, r)
 }
 
-// allObjects are all that a deploy applies, and the jobs that may be run by hand.
+// allObjects are all that a deploy applies, and the jobs that may be run by hand with what they read.
 func allObjects(w release.Wanted, rendered render.Output) []runtime.Object {
 	all := slices.Concat(w.Volumes, w.Shared)
 	for _, u := range w.Units {
@@ -72,7 +72,7 @@ func allObjects(w release.Wanted, rendered render.Output) []runtime.Object {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(rendered.Jobs)) {
-		all = append(all, rendered.Jobs[name])
+		all = append(append(all, rendered.Jobs[name]), rendered.JobUse[name]...)
 	}
 	return all
 }
