@@ -155,8 +155,8 @@ func (a *app) withLiterals(found []exposed, r secrets.Repository, literals []com
 	}
 	for _, l := range literals {
 		path := l.File
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			path = real // as git names its folder
+		if resolved, err := filepath.EvalSymlinks(path); err == nil {
+			path = resolved // as git names its folder
 		}
 		one := exposed{a.relative(path), l.Line, l.Name, "a sensitive value in the open"}
 		if l.Path != "" && l.Path != l.Name {

@@ -285,8 +285,8 @@ func (f Folder) lock() (unlock func(), err error) {
 // replace writes a file that is there whole or not at all, and on disk before it has its name. Others may read it: it is
 // encrypted, or has public keys, and is committed.
 func replace(path string, data []byte) error {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if resolved, err := filepath.EvalSymlinks(path); err == nil { // a link stays one
+		path = resolved
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
 	if err != nil {
