@@ -122,7 +122,7 @@ func testChartService(t *testing.T, a *app) {
 	wrong := a.want(t, 11, command{dir: a.dir, args: []string{"up", "-d"}, env: a.env()})
 	wantText(t, wrong.stderr, `compose.override.yaml:6: service "postgres": chart postgres does not take the value storage.size: got number, want string`)
 	a.replace(t, "compose.override.yaml", "storage: {size: 5}", "terminationGracePeriodSeconds: 30")
-	wantText(t, a.perchApp(t, "plan").stdout, "value terminationGracePeriodSeconds changed")
+	wantText(t, a.want(t, 1, command{dir: a.dir, args: []string{"plan"}, env: a.env()}).stdout, "value terminationGracePeriodSeconds changed")
 	a.up(t, a.env()...)
 	a.wantSeeded(t, 0)
 }
