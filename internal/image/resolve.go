@@ -75,7 +75,7 @@ func (rs *resolver) start(ctx context.Context, s Store) (*client, error) {
 	if s.Start == nil {
 		return emptyClient(), fault.New(fault.Unreachable, startHint, "a Dockerfile is built by the node's builder, and the node does not run")
 	}
-	if err := s.Start(context.WithoutCancel(ctx)); err != nil {
+	if err := s.Start(ctx); err != nil {
 		return emptyClient(), err
 	}
 	cl, err := s.dial()
