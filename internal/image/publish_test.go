@@ -486,6 +486,18 @@ func TestNoBuildForARegistry(t *testing.T) {
 	}
 }
 
+// A registry on this machine may be without TLS, which is no failure that is waited for.
+func TestRegistryWithoutTLS(t *testing.T) {
+	d := newDock(t)
+	d.o.Registry.Prefix = startRegistry(t) + "/acme"
+	if got := d.resolve(); !got.Built || got.Digest == "" {
+		t.Errorf("got %+v", got)
+	}
+	if text := d.texts(progress.Working); strings.Contains(text, "without TLS") {
+		t.Errorf("events:\n%s", text)
+	}
+}
+
 func TestPrefixes(t *testing.T) {
 	d := newDock(t)
 	for in, want := range map[string]string{

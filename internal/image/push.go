@@ -86,7 +86,7 @@ func (p pushing) again(err error) bool {
 // passing is true for a failure that may not come again in a moment.
 func passing(err error) bool {
 	switch {
-	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errPlain), untrusted(err) != nil:
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), plain(err), untrusted(err) != nil:
 		return false
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {

@@ -57,7 +57,7 @@ func (h *hub) cause(repo name.Repository, err error) (cause, hint string) {
 	}
 	text := err.Error()
 	switch {
-	case errors.Is(err, errPlain) || strings.Contains(text, "server gave HTTP response") || errors.As(err, new(tls.RecordHeaderError)):
+	case plain(err):
 		return fmt.Sprintf("%s answers without TLS, and %s", host, errPlain), "give it a certificate, or put a proxy with one in front of it"
 	case strings.Contains(text, "credentials"):
 		return text, "mend the entry in ~/.docker/config.json, or log in again: `docker login " + host + "`"
@@ -67,6 +67,11 @@ func (h *hub) cause(repo name.Repository, err error) (cause, hint string) {
 		return fmt.Sprintf("the connection to %s was cut: %s", host, last(text)), againHint
 	}
 	return fmt.Sprintf("%s: %s", host, text), ""
+}
+
+// plain is true for a server that has no TLS. On this machine that is no failure: it is asked without, then.
+func plain(err error) bool {
+	return errors.Is(err, errPlain) || errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, new(tls.RecordHeaderError))
 }
 
 // shownHost is the registry's host as images' names have it.
