@@ -20,6 +20,7 @@ type Image struct {
 	Base   string              // NAME@sha256:… of the image that it was built on; "": none, or it is not known
 	Config ocispec.ImageConfig // EXPOSE, USER, CMD … as the image says
 	Built  bool                // false: it was there already, nothing was built
+	Pulled bool                // a registry has it under Digest
 
 	Unknown string                   // why Config and all below are not known (a dry run with no registry); "": they are
 	Health  *types.HealthCheckConfig // HEALTHCHECK of the image; nil: it has none

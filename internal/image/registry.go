@@ -57,6 +57,7 @@ func (rs *resolver) ask(i *Image) {
 // fill gives i what is at a registry.
 func (rs *resolver) fill(i *Image, s *seen) {
 	i.Config, i.Health = s.config.Config.ImageConfig, s.config.health()
+	i.Digest, i.Pulled = s.digest, true
 	rs.library.known(i.Ref, rs.opener(s))
 }
 

@@ -150,6 +150,7 @@ func (cl *client) describe(ctx context.Context, i images.Image) (*Image, error) 
 	}
 	return &Image{
 		Ref: i.Name, Digest: i.Target.Digest.String(), Base: i.Labels[baseLabel], Config: config.Config.ImageConfig, Health: config.health(),
+		Pulled: cl.pulled(ctx, i.Name, i.Target.Digest),
 	}, nil
 }
 
