@@ -1,5 +1,6 @@
-// Package chart lays Kubernetes objects out as the files of a Helm chart. It knows files, not the Helm SDK: package
-// release loads them, and `perch config --format chart` writes them.
+// Package chart lays Kubernetes objects out as files: as small Helm charts without values for package release (New), and
+// as a chart or a kustomization for a person who takes the application away (Export, Kustomize). It is pure but for Write,
+// and knows files, not the Helm SDK.
 package chart
 
 // Chart is one Helm chart as files. The same objects give the same bytes.

@@ -59,13 +59,21 @@ func New(release, appVersion string, objects []runtime.Object) (Chart, error) {
 // Write puts the files of the chart into dir, which it makes when it is not there. Files of an earlier chart are not
 // removed: the caller gives an empty folder.
 func (c Chart) Write(dir string) error {
-	for _, f := range c.Files {
+	if err := Write(dir, c.Files); err != nil {
+		return fmt.Errorf("chart %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+// Write puts files into dir, which it makes when it is not there. Others that are there stay.
+func Write(dir string, files []File) error {
+	for _, f := range files {
 		path := filepath.Join(dir, filepath.FromSlash(f.Name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return fmt.Errorf("chart %s: %w", c.Name, err)
+			return err
 		}
 		if err := os.WriteFile(path, f.Data, 0o600); err != nil { // a Secret may be among them
-			return fmt.Errorf("chart %s: %w", c.Name, err)
+			return err
 		}
 	}
 	return nil
@@ -103,22 +111,12 @@ func fileName(o runtime.Object) (string, error) {
 
 // manifest is the YAML of an object without status and without its namespace, which the release decides.
 func manifest(o runtime.Object) ([]byte, error) {
-	data, err := json.Marshal(o)
+	t, err := treeOf(o)
 	if err != nil {
 		return nil, err
 	}
-	var tree map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	if err := decoder.Decode(&tree); err != nil {
-		return nil, err
-	}
-	delete(tree, "status")
-	if meta, ok := tree["metadata"].(map[string]any); ok {
-		delete(meta, "namespace")
-	}
-	prune(tree)
-	if data, err = json.Marshal(tree); err != nil {
+	data, err := json.Marshal(t)
+	if err != nil {
 		return nil, err
 	}
 	return yaml.JSONToYAML(data)

@@ -1,0 +1,26 @@
+{{/* What all templates share. (list . "web") is the chart and the name of a service. */}}
+
+{{- define "[[.Name]].chart" -}}
+{{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "[[.Name]].labels" -}}
+helm.sh/chart: {{ include "[[.Name]].chart" (index . 0) }}
+{{ include "[[.Name]].selectorLabels" . }}
+app.kubernetes.io/part-of: "[[.PartOf]]"
+{{- with (index . 0).Chart.AppVersion }}
+app.kubernetes.io/version: {{ . | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
+{{- end }}
+app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+{{- end }}
+
+{{/* These never change in the life of a service: a Deployment refuses another selector. */}}
+{{- define "[[.Name]].selectorLabels" -}}
+app.kubernetes.io/name: {{ index . 1 | quote }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
+{{- end }}
+
+{{/* The name of an image, by its values. */}}
+{{- define "[[.Name]].image" -}}
+{{ .repository }}{{ with .tag }}:{{ . }}{{ end }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end }}
