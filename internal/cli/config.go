@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -12,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/perch-k8s/perch/internal/compose"
-	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/render"
 	"github.com/perch-k8s/perch/internal/ui"
 	"github.com/perch-k8s/perch/internal/up"
@@ -21,7 +19,7 @@ import (
 // configFormat is what config prints.
 type configFormat string
 
-func configFormats() []string { return []string{"yaml", "json", "kubernetes", "chart"} }
+func configFormats() []string { return []string{"yaml", "json", "kubernetes", "chart", "kustomize"} }
 
 func (f *configFormat) Set(s string) error {
 	if !slices.Contains(configFormats(), s) {
@@ -49,20 +47,22 @@ func newConfigCommand(a *app) *cobra.Command {
 		Use:   "config [SERVICE...]",
 		Short: "Check the Compose file and print it resolved, or what it becomes",
 		Example: "perch config\nperch config\n" +
-			"perch config --format kubernetes --show-secrets | kubectl apply -f -\nperch config --format chart --output-dir charts",
+			"perch config --format kubernetes --show-secrets | kubectl apply -f -\nperch config --format chart -o chart",
 		Annotations:       exits("1 failed, 2 usage, 11 Compose file"),
 		ValidArgsFunction: a.completeServices,
 	}
 	flags := c.Flags()
 	flags.Var(&f.format, "format", "`FORMAT`: "+strings.Join(configFormats(), ", "))
-	flags.StringVar(&f.dir, "output-dir", "", "`folder` for the charts of --format chart, one folder a service")
+	flags.VarP(folderOrFormat{a.globals.flag("output"), &f.dir}, "output", "o",
+		"result as `FORMAT`: "+strings.Join(ui.Formats(), ", ")+"; or the folder of --format chart, kustomize")
+	flags.StringVar(&f.dir, "output-dir", "", "the same `folder`")
 	flags.BoolVar(&f.services, "services", false, "print the names of the services only")
 	flags.BoolVar(&f.secrets, "show-secrets", false, "print sensitive values too; without it they read "+compose.Hidden)
 	flags.StringVar(&f.explain, "explain", "", "print what becomes of a `key`, as services.web.ports, and of all below it")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(configFormats(), cobra.ShellCompDirectiveNoFileComp))
 	return a.command(c, func(ctx context.Context, services []string) error {
-		if f.format == "chart" && f.dir == "" {
-			return fault.New(fault.Usage, "add --output-dir charts", "--format chart needs a folder to write to")
+		if err := checkFolder(f); err != nil {
+			return err
 		}
 		if a.globals.output == ui.FormatJSON && f.format == "yaml" {
 			f.format = "json"
@@ -77,6 +77,8 @@ func (a *app) config(ctx context.Context, f configFlags, services []string) erro
 		return a.explain(ctx, f.explain)
 	case f.format == "yaml" || f.format == "json" || a.globals.quiet:
 		return a.composeConfig(ctx, f, services)
+	case f.format != "kubernetes":
+		return a.exportConfig(ctx, f, services)
 	}
 	o := a.upOptions(services)
 	project, rendered, err := up.Config(ctx, o)
@@ -85,25 +87,11 @@ func (a *app) config(ctx context.Context, f configFlags, services []string) erro
 	}
 	a.warn(project.Warnings)
 	a.closeProgress()
-	if f.format == "kubernetes" {
-		objects, err := up.Applicable(o, project, rendered)
-		if err != nil {
-			return err
-		}
-		return a.kubernetesConfig(f, project, rendered, objects)
-	}
-	charts, err := up.Charts(o, project, rendered)
+	objects, err := up.Applicable(o, project, rendered)
 	if err != nil {
 		return err
 	}
-	for _, c := range charts {
-		dir := filepath.Join(a.absolute(f.dir), c.Name)
-		if err := c.Write(dir); err != nil {
-			return err
-		}
-		a.say("%s", filepath.Join(f.dir, c.Name))
-	}
-	return nil
+	return a.kubernetesConfig(f, project, rendered, objects)
 }
 
 // kubernetesConfig prints objects as YAML, and on standard error what a reader of them should know.

@@ -6,7 +6,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/perch-k8s/perch/internal/chart"
 	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/image"
 	"github.com/perch-k8s/perch/internal/kube"
@@ -49,23 +48,12 @@ func Applicable(o Options, project *compose.Project, rendered render.Output) ([]
 	return objects, nil
 }
 
-// Charts are the Helm charts of the services.
-func Charts(o Options, project *compose.Project, rendered render.Output) ([]chart.Chart, error) {
-	rendered.Units = slices.DeleteFunc(slices.Clone(rendered.Units), func(u render.Unit) bool { return u.Chart != nil }) // they are charts already
-	w, err := wanted(o, nil, project, rendered, nil)
-	if err != nil {
-		return nil, err
-	}
-	var charts []chart.Chart
-	for _, u := range w.Units {
-		charts = append(charts, u.Chart)
-	}
-	return charts, nil
-}
-
 // foresee names the images that Up would use. Nothing is built or pulled.
 func foresee(ctx context.Context, o Options, project *compose.Project) (map[string]image.Image, error) {
-	options := imageOptions(o, project, deployed(project))
+	return foreseen(ctx, o, imageOptions(o, project, deployed(project)))
+}
+
+func foreseen(ctx context.Context, o Options, options image.Options) (map[string]image.Image, error) {
 	options.DryRun = true
 	if options.Registry.On() {
 		options.Registry.Platforms = o.foreseenPlatforms(ctx, project)
