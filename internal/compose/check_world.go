@@ -363,6 +363,20 @@ func (c worldCheck) ofThePod() {
 	}
 }
 
+// notOfCharts warns of what is said of the objects of a service that is a chart: they are the chart's to make.
+func (r *reading) notOfCharts(name string) {
+	x := r.project.Services[name]
+	for key, given := range map[string]bool{
+		"host": len(x.Host) > 0, "expose": x.Expose != "", "autoscale": x.Autoscale != nil, "spread": x.Spread != Spread{}, "priority": x.Priority != "",
+		"service_account": x.ServiceAccount != nil, "image_pull_secrets": len(x.ImagePullSecrets) > 0, "prometheus": x.Prometheus != nil, "patch": len(x.Patch) > 0,
+	} {
+		if given {
+			at := []string{"services", name, extensionKey, key}
+			r.warn(r.files.find(at...), subject(at[:3])+key+" is ignored: the service is a chart", "say it with values of the chart")
+		}
+	}
+}
+
 func (c worldCheck) patches() {
 	for i, p := range c.x.Patch {
 		at := []string{"patch", strconv.Itoa(i)}

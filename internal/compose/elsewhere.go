@@ -113,6 +113,7 @@ func (r *reading) elsewhere() {
 			}
 			r.provide(name, at)
 		case x.Chart != nil:
+			r.notOfCharts(name)
 			r.chart(name, append(at, "chart"))
 		}
 		r.sharesNothing(name)
