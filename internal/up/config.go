@@ -50,10 +50,10 @@ func Applicable(o Options, project *compose.Project, rendered render.Output) ([]
 
 // foresee names the images that Up would use. Nothing is built or pulled.
 func foresee(ctx context.Context, o Options, project *compose.Project) (map[string]image.Image, error) {
-	return foreseen(ctx, o, imageOptions(o, project, deployed(project)))
+	return foreseen(ctx, o, project, imageOptions(o, project, deployed(project)))
 }
 
-func foreseen(ctx context.Context, o Options, options image.Options) (map[string]image.Image, error) {
+func foreseen(ctx context.Context, o Options, project *compose.Project, options image.Options) (map[string]image.Image, error) {
 	options.DryRun = true
 	if options.Registry.On() {
 		options.Registry.Platforms = o.foreseenPlatforms(ctx, project)

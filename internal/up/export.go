@@ -33,7 +33,7 @@ func Export(ctx context.Context, o Options) (Exported, error) {
 	}
 	options := imageOptions(o, project, deployed(project))
 	options.Shell = true // the chart's test runs in one
-	images, err := foreseen(ctx, o, options)
+	images, err := foreseen(ctx, o, project, options)
 	if err != nil {
 		return Exported{}, err
 	}
