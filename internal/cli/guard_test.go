@@ -54,6 +54,7 @@ clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}, {name: b, cluste
 		{"kubectl", "-n shop --context two delete pod web", "two", "https://127.0.0.1:2", actChanges},
 		{"kubectl", "delete pod web --context=two", "two", "https://127.0.0.1:2", actChanges},
 		{"kubectl", "exec web -- get --context two", "one", "https://127.0.0.1:1", actChanges},
+		{"kubectl", "create deployment web --dry-run=client", "one", "https://127.0.0.1:1", actReads},
 		{"kubectl", "delete pod web -s https://127.0.0.1:3", "one", "https://127.0.0.1:3", actChanges},
 		{"kubectl", "get pods --context three", "", "", ""}, // kubectl itself will say so
 		{"helm", "uninstall web --kube-context two", "two", "https://127.0.0.1:2", actChanges},

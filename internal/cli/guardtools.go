@@ -9,6 +9,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
 
+	"github.com/perch-k8s/perch/internal/fault"
 	"github.com/perch-k8s/perch/internal/kube"
 )
 
@@ -30,7 +31,11 @@ func (a *app) guardTool(ctx context.Context, use toolUse) error {
 	}
 	client.Context = use.context
 	w := where{target: a.target, project: a.targetOf, context: orElse(use.context, use.config.Host), client: client}
-	return a.guardAt(ctx, w, use.acts == actChanges)
+	err = a.guardAt(ctx, w, use.acts == actChanges)
+	if fault.KindOf(err) == fault.Unreachable && use.acts == actReads { // the tool says so in its own words
+		return nil
+	}
+	return err
 }
 
 // words are the arguments of a tool that are no flags, with the values of its flags left out as far as flags is known.
@@ -50,8 +55,11 @@ func kubectlUse(t toolTarget, args []string) toolUse {
 	flags := pflag.NewFlagSet("kubectl", pflag.ContinueOnError)
 	config.AddFlags(flags)
 	acts := kubectlActs(words(flags, args))
-	if acts == "" {
+	switch {
+	case acts == "":
 		return toolUse{}
+	case slices.Contains(args, "--dry-run=client"):
+		acts = actReads
 	}
 	return toolUseOf(acts, config)
 }

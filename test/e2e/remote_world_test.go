@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -216,9 +217,10 @@ func writeProgramImage(t *testing.T, archive, image, program string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := mutate.AppendLayers(empty.Image, l)
+	platform := &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers"}, Config: v1.Config{Entrypoint: []string{"/program"}}}
+	img, err := mutate.ConfigFile(empty.Image, platform)
 	if err == nil {
-		img, err = mutate.Config(img, v1.Config{Entrypoint: []string{"/program"}})
+		img, err = mutate.AppendLayers(img, l)
 	}
 	if err != nil {
 		t.Fatal(err)
