@@ -21,6 +21,10 @@ func TestRemote(t *testing.T) {
 	w.installIngress(t)
 	t.Run("World", func(t *testing.T) { testWorld(t, w) })
 	t.Run("Refused", func(t *testing.T) { testFarRefused(t, w) })
+	t.Run("Lost", func(t *testing.T) { testFarLost(t, w) })
+	t.Run("Host", func(t *testing.T) { testFarHost(t, w) })
+	t.Run("RegistryIlls", func(t *testing.T) { testFarRegistryIlls(t, w) })
+	t.Run("Deploy", func(t *testing.T) { testFarDeploy(t, w) })
 }
 
 // testWorld looks at the world itself: what the scenarios prove by it must not be true anyway.
