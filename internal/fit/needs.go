@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -175,14 +174,6 @@ func (n *Needs) addMetrics(o runtime.Object, by string) error {
 // addDoors reads what leads into the cluster, and what more than its kind tells of an object's permissions.
 func (n *Needs) addDoors(o runtime.Object, by string, made map[string]bool) {
 	switch o := o.(type) {
-	case *appsv1.Deployment:
-		if o.Spec.Replicas == nil {
-			n.more = append(n.more, elastic("deployments"))
-		}
-	case *appsv1.StatefulSet:
-		if o.Spec.Replicas == nil {
-			n.more = append(n.more, elastic("statefulsets"))
-		}
 	case *corev1.Service:
 		if o.Spec.Type == corev1.ServiceTypeLoadBalancer {
 			n.balanced = append(n.balanced, by)

@@ -75,7 +75,7 @@ metadata: {name: deployer, namespace: shop}
 	}
 	const objects = "(objects of releases)"
 	table("For up, plan, rollback and down", "What stands for one kind of object is needed only where the project has such objects. Objects of releases are: "+strings.Join(kinds, ", ")+
-		"; others (Roles for a service that speaks to the API, routes, monitors) only where the file asks for them.", append(needed(), helmPermission(objects, "", ""), listPermission(objects, "", ""), elastic("deployments"), elastic("statefulsets")))
+		"; others (Roles for a service that speaks to the API, routes, monitors) only where the file asks for them.", append(needed(), helmPermission(objects, "", ""), listPermission(objects, "", "")))
 	table("For other commands", "A deploy does without.", slices.Concat(others(), inNamespace()))
 	table("Outside of the namespace", "Nothing of this is needed. What cannot be read is not checked before a deploy.", clusterWide())
 	return b.String()

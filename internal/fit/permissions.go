@@ -179,14 +179,6 @@ func ofRelease(resource, group, kind string) []Permission {
 	return all
 }
 
-// elastic is what is done with a workload that an autoscaler owns the number of pods of.
-func elastic(resource string) Permission {
-	return Permission{
-		For: toRelease, Group: "apps", Resource: resource + "/scale", Verbs: []string{"get", "patch"},
-		Why: "its number of pods is an autoscaler's, and is held while it is deployed",
-	}
-}
-
 // Deployer is every permission of an account that may deploy any project into one namespace that is there, and use the other
 // commands on it.
 func Deployer() []Permission {
@@ -194,6 +186,5 @@ func Deployer() []Permission {
 	for _, k := range released() {
 		all = append(all, ofRelease(k[0], k[1], "")...)
 	}
-	all = append(all, elastic("deployments"), elastic("statefulsets"))
 	return slices.Concat(all, others(), inNamespace())
 }

@@ -2,11 +2,9 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,30 +14,17 @@ import (
 // another owner no longer names it. Those that are not there are passed over. Whoever sets another number owns it from then on.
 func (c *Client) HoldReplicas(ctx context.Context, namespace string, workloads []WorkloadRef) error {
 	for _, ref := range workloads {
-		now, err := c.scaleOf(ctx, namespace, ref)
+		now, there, err := c.replicasOf(ctx, namespace, ref)
 		if err != nil {
 			return err
 		}
-		if now == nil {
+		if !there {
 			continue
 		}
-		data, err := json.Marshal(map[string]any{
-			"apiVersion": "apps/v1", "kind": ref.Kind,
-			"metadata": map[string]any{"name": ref.Name, "namespace": namespace},
-			"spec":     map[string]any{"replicas": now.Spec.Replicas},
-		})
-		if err != nil {
-			return err
-		}
-		options := metav1.PatchOptions{FieldManager: FieldManager}
-		switch ref.Kind {
-		case "Deployment":
-			_, err = c.Interface.AppsV1().Deployments(namespace).Patch(ctx, ref.Name, types.ApplyPatchType, data, options)
-		case "StatefulSet":
-			_, err = c.Interface.AppsV1().StatefulSets(namespace).Patch(ctx, ref.Name, types.ApplyPatchType, data, options)
-		}
+		data := fmt.Appendf(nil, `{"apiVersion":"apps/v1","kind":%q,"metadata":{"name":%q,"namespace":%q},"spec":{"replicas":%d}}`,
+			ref.Kind, ref.Name, namespace, now)
 		// A conflict says that somebody set another number meanwhile, and so owns it.
-		if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+		if err := c.patchReplicas(ctx, namespace, ref, types.ApplyPatchType, data); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("%s %s: %w", ref.Kind, ref.Name, err)
 		}
 	}
@@ -48,36 +33,46 @@ func (c *Client) HoldReplicas(ctx context.Context, namespace string, workloads [
 
 // RaiseReplicas gives a live Deployment or StatefulSet at least that many pods. More are left as they are.
 func (c *Client) RaiseReplicas(ctx context.Context, namespace string, ref WorkloadRef, least int32) error {
-	now, err := c.scaleOf(ctx, namespace, ref)
-	if err != nil || now == nil || now.Spec.Replicas >= least {
+	now, there, err := c.replicasOf(ctx, namespace, ref)
+	if err != nil || !there || now >= least {
 		return err
 	}
-	meta := metav1.ObjectMeta{Name: ref.Name, Namespace: namespace}
-	w := Workload{Object: &appsv1.Deployment{ObjectMeta: meta}}
-	if ref.Kind == "StatefulSet" {
-		w.Object = &appsv1.StatefulSet{ObjectMeta: meta}
-	}
-	if err := c.scale(ctx, w, int(least)); err != nil {
+	if err := c.patchReplicas(ctx, namespace, ref, types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, least)); err != nil {
 		return fmt.Errorf("%s %s: %w", ref.Kind, ref.Name, err)
 	}
 	return nil
 }
 
-// scaleOf is how many pods a workload is to have, nil when it is not there.
-func (c *Client) scaleOf(ctx context.Context, namespace string, ref WorkloadRef) (s *autoscalingv1.Scale, err error) {
+// patchReplicas patches the workload itself: who may deploy it may do that, and perhaps not scale it.
+func (c *Client) patchReplicas(ctx context.Context, namespace string, ref WorkloadRef, kind types.PatchType, data []byte) (err error) {
+	options := metav1.PatchOptions{FieldManager: FieldManager}
 	switch ref.Kind {
 	case "Deployment":
-		s, err = c.Interface.AppsV1().Deployments(namespace).GetScale(ctx, ref.Name, metav1.GetOptions{})
+		_, err = c.Interface.AppsV1().Deployments(namespace).Patch(ctx, ref.Name, kind, data, options)
 	case "StatefulSet":
-		s, err = c.Interface.AppsV1().StatefulSets(namespace).GetScale(ctx, ref.Name, metav1.GetOptions{})
+		_, err = c.Interface.AppsV1().StatefulSets(namespace).Patch(ctx, ref.Name, kind, data, options)
 	}
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("%s %s: %w", ref.Kind, ref.Name, err)
+	return err
+}
+
+// replicasOf is how many pods a workload is to have.
+func (c *Client) replicasOf(ctx context.Context, namespace string, ref WorkloadRef) (n int32, there bool, err error) {
+	switch ref.Kind {
+	case "Deployment":
+		var d *appsv1.Deployment
+		if d, err = c.Interface.AppsV1().Deployments(namespace).Get(ctx, ref.Name, metav1.GetOptions{}); err == nil {
+			return replicas(d.Spec.Replicas), true, nil
+		}
+	case "StatefulSet":
+		var s *appsv1.StatefulSet
+		if s, err = c.Interface.AppsV1().StatefulSets(namespace).Get(ctx, ref.Name, metav1.GetOptions{}); err == nil {
+			return replicas(s.Spec.Replicas), true, nil
+		}
 	}
-	return s, nil
+	if apierrors.IsNotFound(err) {
+		return 0, false, nil
+	}
+	return 0, false, fmt.Errorf("%s %s: %w", ref.Kind, ref.Name, err)
 }
 
 // Autoscaler is who owns the number of a workload's pods.

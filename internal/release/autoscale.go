@@ -55,6 +55,9 @@ func podsOf(ref Ref, said *int32, least map[Ref]int32) int32 {
 func (e *executor) raise(ctx context.Context, objects []runtime.Object) error {
 	least := floors(objects)
 	for _, ref := range elastic(objects) {
+		if least[Ref(ref)] == 0 {
+			continue // nobody says how many
+		}
 		if err := e.client.RaiseReplicas(ctx, e.plan.Namespace, ref, least[Ref(ref)]); err != nil {
 			return err
 		}
