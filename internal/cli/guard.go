@@ -114,17 +114,17 @@ func (a *app) keepPins(w where, seen pin.Cluster) (production string, err error)
 	return pins.Production(seen), nil
 }
 
-// pins are the names by which the cluster is meant.
+// pins are the names by which the cluster is meant, the target's first: it pins the context too.
 func (w where) pins(seen pin.Cluster) []pin.Pin {
-	all := []pin.Pin{{Name: pin.ContextName(w.context), Cluster: seen}}
-	if w.target.Name != "" {
-		p := pin.Pin{Name: pin.TargetName(w.project, w.target.Name), Cluster: seen}
-		if w.target.Production {
-			p.Production = w.target.Name
-		}
-		all = append(all, p)
+	context := pin.Pin{Name: pin.ContextName(w.context), Cluster: seen}
+	if w.target.Name == "" {
+		return []pin.Pin{context}
 	}
-	return all
+	target := pin.Pin{Name: pin.TargetName(w.project, w.target.Name), Cluster: seen}
+	if w.target.Production {
+		target.Production = w.target.Name
+	}
+	return []pin.Pin{target, context}
 }
 
 // sayWhere is the header of a command that acts elsewhere than on this machine.
