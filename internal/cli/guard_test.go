@@ -83,7 +83,7 @@ clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}, {name: b, cluste
 // TestCommandsSayHowTheyAct: a new command of the app is guarded, or is named here.
 func TestCommandsSayHowTheyAct(t *testing.T) {
 	t.Parallel()
-	free := map[string]bool{"build": true, "config": true, "target": true, "secrets": true}
+	free := map[string]bool{"config": true, "target": true, "secrets": true}
 	root := (&app{globals: newGlobals()}).root()
 	for _, c := range root.Commands() {
 		if c.GroupID == groupApp && c.Annotations[actsKey] == "" && !free[c.Name()] {

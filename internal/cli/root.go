@@ -57,7 +57,7 @@ func (a *app) addAppCommands(root *cobra.Command) {
 		changes(newUpCommand(a)), reads(newPlanCommand(a), newHistoryCommand(a)), changes(newRollbackCommand(a), newWatchCommand(a)),
 		reads(newPsCommand(a), newLogsCommand(a)), changes(newExecCommand(a), newPsqlCommand(a), newRunCommand(a), newRestartCommand(a), newScaleCommand(a)),
 		reads(newWhyCommand(a), newStatsCommand(a), newPortCommand(a), newOpenCommand(a), newWaitCommand(a)),
-		[]*cobra.Command{newBuildCommand(a), newConfigCommand(a), newSecretsCommand(a)}, changes(newDownCommand(a)), reads(newLsCommand(a)),
+		reads(newBuildCommand(a)), []*cobra.Command{newConfigCommand(a), newSecretsCommand(a)}, changes(newDownCommand(a)), reads(newLsCommand(a)),
 		[]*cobra.Command{newTargetCommand(a)})...)
 }
 

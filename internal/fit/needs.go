@@ -253,22 +253,7 @@ func namesIn(s corev1.PodSpec) []nameUse {
 		add("serviceaccounts", s.ServiceAccountName, nil)
 	}
 	for _, c := range slices.Concat(s.InitContainers, s.Containers) {
-		for _, from := range c.EnvFrom {
-			if from.SecretRef != nil {
-				add("secrets", from.SecretRef.Name, from.SecretRef.Optional)
-			}
-			if from.ConfigMapRef != nil {
-				add("configmaps", from.ConfigMapRef.Name, from.ConfigMapRef.Optional)
-			}
-		}
-		for _, e := range c.Env {
-			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
-				add("secrets", e.ValueFrom.SecretKeyRef.Name, e.ValueFrom.SecretKeyRef.Optional)
-			}
-			if e.ValueFrom != nil && e.ValueFrom.ConfigMapKeyRef != nil {
-				add("configmaps", e.ValueFrom.ConfigMapKeyRef.Name, e.ValueFrom.ConfigMapKeyRef.Optional)
-			}
-		}
+		addEnvironment(c, add)
 	}
 	for _, p := range s.ImagePullSecrets {
 		add("secrets", p.Name, nil)
@@ -287,6 +272,27 @@ func namesIn(s corev1.PodSpec) []nameUse {
 	return slices.SortedFunc(maps.Keys(found), func(a, b nameUse) int {
 		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.name, b.name))
 	})
+}
+
+// addEnvironment is what a container has its variables from.
+func addEnvironment(c corev1.Container, add func(resource, name string, optional *bool)) {
+	for _, from := range c.EnvFrom {
+		if from.SecretRef != nil {
+			add("secrets", from.SecretRef.Name, from.SecretRef.Optional)
+		}
+		if from.ConfigMapRef != nil {
+			add("configmaps", from.ConfigMapRef.Name, from.ConfigMapRef.Optional)
+		}
+	}
+	for _, e := range c.Env {
+		switch from := e.ValueFrom; {
+		case from == nil:
+		case from.SecretKeyRef != nil:
+			add("secrets", from.SecretKeyRef.Name, from.SecretKeyRef.Optional)
+		case from.ConfigMapKeyRef != nil:
+			add("configmaps", from.ConfigMapKeyRef.Name, from.ConfigMapKeyRef.Optional)
+		}
+	}
 }
 
 // resourceOf is how paths of the API name a kind. What Kubernetes comes with follows the rule, and so do the kinds of others

@@ -63,10 +63,20 @@ func (h *hub) cause(repo name.Repository, err error) (cause, hint string) {
 		return text, "mend the entry in ~/.docker/config.json, or log in again: `docker login " + host + "`"
 	case strings.Contains(text, "dial tcp") || strings.Contains(text, "no such host") || strings.Contains(text, "TLS handshake timeout"):
 		return fmt.Sprintf("%s does not answer: %s", host, last(text)), "check its name, and the way to it: a network, a VPN or a proxy (HTTPS_PROXY)"
-	case unreachable(text) || strings.Contains(text, "broken pipe"):
+	case unreachable(text) || cut(text):
 		return fmt.Sprintf("the connection to %s was cut: %s", host, last(text)), againHint
 	}
-	return fmt.Sprintf("%s: %s", host, text), ""
+	return fmt.Sprintf("%s: %s", host, last(text)), againHint
+}
+
+// cut is true for a connection that ended while it was used, in the words of both versions of HTTP.
+func cut(text string) bool {
+	for _, s := range []string{"broken pipe", "use of closed network connection", "client connection lost", "GOAWAY"} {
+		if strings.Contains(text, s) {
+			return true
+		}
+	}
+	return false
 }
 
 // plain is true for a server that has no TLS. On this machine that is no failure: it is asked without, then.

@@ -41,14 +41,14 @@ func registryIlls(t *testing.T, w *world) []ill {
 	misnamed := w.front(t, w.ca.issue(t, "registry.example").tls(t), nothing)
 	return []ill{
 		{"down", down.address, registryPassword, []string{"does not answer", "connection refused"}},
-		{"not answering", jammed.address, registryPassword, []string{"nothing moved for"}},
+		{"not answering", jammed.address, registryPassword, []string{"does not answer"}},
 		{"without a login", open.address, "", []string{"wants a login", "docker login"}},
 		{"with a wrong password", w.relay(t).address, "another", []string{"does not accept the login", "docker login"}},
 		{"refusing", forbids, registryPassword, []string{"refuses", "403", "right to push"}},
 		{"full", full, registryPassword, []string{"no room", "507"}},
 		{"failing", fails, registryPassword, []string{"fails", "503"}},
 		{"with a certificate of nobody known", stranger, registryPassword, []string{"not trusted", "unknown authority"}},
-		{"with a certificate of another name", misnamed, registryPassword, []string{"not its own", "registry.example"}},
+		{"with a certificate of another name", misnamed, registryPassword, []string{"not its own", "SAN"}},
 		{"cut in the middle of a layer", cut.address, registryPassword, []string{"was cut", "run the same command again"}},
 	}
 }
