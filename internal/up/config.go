@@ -69,7 +69,9 @@ func foreseen(ctx context.Context, o Options, project *compose.Project, options 
 }
 
 // planDry compares without changing anything. An embedded cluster that does not run is taken for an empty one.
-func planDry(ctx context.Context, o Options, project *compose.Project, rendered render.Output, images map[string]image.Image) (release.Plan, error) {
+func planDry(
+	ctx context.Context, o Options, project *compose.Project, rendered render.Output, images map[string]image.Image, r progress.Reporter,
+) (release.Plan, error) {
 	running, err := o.running(ctx)
 	if err != nil {
 		return release.Plan{}, err
@@ -85,7 +87,7 @@ func planDry(ctx context.Context, o Options, project *compose.Project, rendered 
 	if err != nil {
 		return release.Plan{}, err
 	}
-	if err := o.checkCluster(ctx, project, progress.Discard); err != nil {
+	if err := o.checkCluster(ctx, project, r); err != nil {
 		return release.Plan{}, err
 	}
 	return plan(ctx, o, client, project, rendered, images)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/perch-k8s/perch/internal/compose"
+	"github.com/perch-k8s/perch/internal/progress"
 	"github.com/perch-k8s/perch/internal/release"
 	"github.com/perch-k8s/perch/internal/render"
 )
@@ -19,6 +20,7 @@ type Plan struct {
 	Images    []PlannedImage   `json:"images"` // those that would be built or pulled, sorted by what they are for
 	Steps     []release.Step   `json:"steps"`  // in an order in which they can be done
 	Orphans   []string         `json:"orphans,omitempty"`
+	Risks     []string         `json:"risks,omitempty"` // what the cluster offers, and is to be known about it
 	Warnings  compose.Problems `json:"warnings,omitempty"`
 
 	text string
@@ -45,6 +47,9 @@ func (p Plan) String() string {
 		fmt.Fprintf(&b, "%-9s  %s  %s\n", verb, i.For, i.Ref)
 	}
 	b.WriteString(p.text)
+	for _, risk := range p.Risks {
+		fmt.Fprintf(&b, "risk       %s\n", risk)
+	}
 	for _, service := range p.Orphans {
 		fmt.Fprintf(&b, "left       %s  not in the Compose file: perch up --remove-orphans removes it\n", service)
 	}
@@ -78,7 +83,11 @@ func MakePlan(ctx context.Context, o Options) (Plan, error) {
 	if err != nil {
 		return p, err
 	}
-	steps, err := planDry(ctx, o, project, rendered, images)
+	steps, err := planDry(ctx, o, project, rendered, images, progress.Func(func(e progress.Event) {
+		if e.Status == progress.Warned {
+			p.Risks = append(p.Risks, e.Text)
+		}
+	}))
 	if err != nil {
 		return p, err
 	}
