@@ -161,18 +161,14 @@ func (c *Client) Explain(err error) error {
 	if err == nil || fault.KindOf(err) != fault.Other || errors.Is(err, context.Canceled) {
 		return err
 	}
-	hint := "is the cluster running? perch kubectl cluster-info"
-	if cluster, ok := embedded(c.Context); ok {
-		hint = startHint(cluster)
-	}
 	_, isURL := errors.AsType[*url.Error](err)
 	_, isNet := errors.AsType[net.Error](err)
 	switch {
 	case apierrors.IsUnauthorized(err):
 		return fault.New(fault.Unreachable, "log in again, or fetch the kubeconfig anew",
-			"cluster %s does not accept the credentials: %w", c.REST.Host, err)
+			"cluster %s does not accept the credentials: %w", c.place(), err)
 	case isURL, isNet, errors.Is(err, fs.ErrNotExist):
-		return fault.New(fault.Unreachable, hint, "cluster %s: %w", c.REST.Host, err)
+		return fault.New(fault.Unreachable, c.lookHint(), "cluster %s: %w", c.place(), err)
 	}
 	return err
 }

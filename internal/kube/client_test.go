@@ -1,12 +1,18 @@
 package kube
 
 import (
+	"context"
+	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/perch-k8s/perch/internal/fault"
 )
@@ -21,6 +27,7 @@ users:
 contexts:
 - {name: perch, context: {cluster: c, user: u, namespace: shop}}
 - {name: perch-two, context: {cluster: c, user: u}}
+- {name: prod, context: {cluster: c, user: u}}
 - {name: broken, context: {cluster: nowhere, user: u}}
 `
 
@@ -46,7 +53,7 @@ func TestLoad(t *testing.T) {
 		{"context without a namespace", Options{Kubeconfig: good, Context: "perch-two"}, "default", "", ""},
 		{"list with a missing file", Options{Kubeconfig: missing + ":" + good}, "shop", "", ""},
 		{"no file", Options{Kubeconfig: missing}, "", "no current context", "perch cluster start"},
-		{"unknown context", Options{Kubeconfig: good, Context: "prod"}, "", `no context "prod"`, "get-contexts"},
+		{"unknown context", Options{Kubeconfig: good, Context: "staging"}, "", `no context "staging"`, "get-contexts"},
 		{"embedded cluster that is not there", Options{Kubeconfig: good, Context: "perch-dev"}, "", `no context "perch-dev"`, "perch cluster start dev"},
 		{"context without a cluster", Options{Kubeconfig: good, Context: "broken"}, "", `context "broken"`, "config view"},
 		{"not YAML", Options{Kubeconfig: bad}, "", bad, "--kubeconfig"},
@@ -77,19 +84,48 @@ func TestExplainNoServer(t *testing.T) {
 	if err := os.WriteFile(path, []byte(someKubeconfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Load(Options{Kubeconfig: path})
+	for context, want := range map[string]string{
+		"perch": "start it: perch cluster start", "perch-two": "start it: perch cluster start two",
+		"prod": "is the cluster running? perch kubectl --context prod cluster-info",
+	} {
+		c, err := Load(Options{Kubeconfig: path, Context: context})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Pods(t.Context(), "", "")
+		if fault.KindOf(err) != fault.Unreachable || !strings.Contains(err.Error(), "connection refused") ||
+			!strings.HasPrefix(err.Error(), "cluster https://127.0.0.1:1 (context "+context+"): ") {
+			t.Errorf("error %v, want one of kind Unreachable", err)
+		}
+		if hint := fault.HintOf(err); hint != want {
+			t.Errorf("hint %q, want %q", hint, want)
+		}
+		_, err = c.Interface.CoreV1().Pods("x").Get(t.Context(), "", metav1.GetOptions{})
+		if err == nil || fault.KindOf(c.Explain(err)) == fault.Unreachable {
+			t.Errorf("an error of the request itself is explained as %v", c.Explain(err))
+		}
+	}
+}
+
+// TestSilent is what is said of a server that has not answered for long.
+func TestSilent(t *testing.T) {
+	t.Parallel()
+	c, err := New(&rest.Config{Host: "https://127.0.0.1:1"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.Pods(t.Context(), "", "")
-	if fault.KindOf(err) != fault.Unreachable || !strings.Contains(err.Error(), "connection refused") {
-		t.Errorf("error %v, want one of kind Unreachable", err)
-	}
-	if hint := fault.HintOf(err); hint != "start it: perch cluster start" {
-		t.Errorf("hint %q", hint)
-	}
-	_, err = c.Interface.CoreV1().Pods("x").Get(t.Context(), "", metav1.GetOptions{})
-	if err == nil || fault.KindOf(c.Explain(err)) == fault.Unreachable {
-		t.Errorf("an error of the request itself is explained as %v", c.Explain(err))
+	request := func(err error) error { return &url.Error{Op: "Put", URL: "https://127.0.0.1:1/long", Err: err} }
+	for _, k := range []struct {
+		err  error
+		want string
+	}{
+		{request(errors.New("connection refused")), "has not answered for 30s: connection refused"},
+		{request(context.DeadlineExceeded), "has not answered for 30s: no answer comes, and no refusal either"},
+		{apierrors.NewServiceUnavailable("starting"), "has answered with errors only for 30s: starting"},
+	} {
+		err := c.Silent(30*time.Second, k.err)
+		if want := "cluster https://127.0.0.1:1: the API server " + k.want; err.Error() != want || fault.KindOf(err) != fault.Unreachable {
+			t.Errorf("%q, want %q", err, want)
+		}
 	}
 }

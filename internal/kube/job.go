@@ -186,7 +186,7 @@ func (c *Client) deleteJob(ctx context.Context, job *batchv1.Job) error {
 // endJob finds the exit code of a Job that did not complete and deletes one that never started.
 func (c *Client) endJob(ctx context.Context, job *batchv1.Job, t *tailer, err error) (int, error) {
 	cause, ok := errors.AsType[*RolloutError](err)
-	if !ok {
+	if !ok || cause.Cause == CauseSilent { // it may well run
 		return -1, err
 	}
 	exit := -1

@@ -58,6 +58,9 @@ type trouble struct {
 	event     string // the last warning about the pod, as "REASON: message"; "" when there is none that adds to the text
 }
 
+// place is the trouble's text with the pod that it is about.
+func (t trouble) place() string { return strings.TrimPrefix("pod "+t.pod+": "+t.text, "pod : ") }
+
 // Cause is the sort of reason for which a workload does not become ready.
 type Cause string
 
@@ -75,6 +78,7 @@ const (
 	CauseJob           Cause = "job"           // the Job came to an end without success
 	CauseGone          Cause = "gone"          // somebody deleted the workload
 	CauseTime          Cause = "time"          // not ready in time
+	CauseSilent        Cause = "silent"        // the API server does not answer any more
 )
 
 // judge decides about a scene. It is pure; ages and timeouts are its caller's matter.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -345,9 +344,13 @@ func (w *wait) fail(ctx context.Context, t trouble) error {
 	return f
 }
 
-// timeout is the error for a wait whose context ended: with the last thing observed when its time ran out.
+// timeout is the error for a wait whose context ended: with the last thing observed when its time ran out, or when the context's
+// cause is that nobody answers.
 func (w *wait) timeout(ctx context.Context, last verdict) error {
 	cause := context.Cause(ctx)
+	if fault.KindOf(cause) == fault.Unreachable {
+		return w.lastSeen(last)
+	}
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return cause
 	}
@@ -355,7 +358,7 @@ func (w *wait) timeout(ctx context.Context, last verdict) error {
 	f := &fault.Error{Kind: fault.Rollout, Hint: w.hint}
 	if len(last.troubles) > 0 {
 		t := last.troubles[0]
-		text += "; " + strings.TrimPrefix("pod "+t.pod+": "+t.text, "pod : ")
+		text += "; " + t.place()
 		f.Hint = w.hintFor(t)
 	} else if last.note != "" {
 		text += "; " + last.note
