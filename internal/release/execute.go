@@ -27,6 +27,7 @@ type ExecuteOptions struct {
 	Planned    []Step        // refuse to do anything but these steps, as Plan.Check has it; nil: whatever is needed
 	Holder     Holder        // who takes the deploy lock; empty is this process
 	LockWait   time.Duration // how long another holder of it is waited for; 0: not at all
+	pace       pace          // of the lock; empty is the usual one
 
 	// Schema tells the version of the database that a service works with, "" when it is not known. It is asked before and
 	// after the migrations of a service, and must not take long. nil: nothing is recorded.
@@ -38,7 +39,10 @@ type ExecuteOptions struct {
 // fails keeps only those from running that come after it. Progress is reported under "service NAME", "migrate NAME",
 // "volume NAME" and "namespace NAME".
 //
-// Errors are joined, in the order of the plan: of kind fault.Migration, fault.Rollout, fault.Locked, fault.Unreachable.
+// When the API server does not answer for 30 s, that is told while it lasts and then ends the run, as a lock that is lost does.
+//
+// Errors are joined, what ended the whole run first, the others in the order of the plan: of kind fault.Migration,
+// fault.Rollout, fault.Locked, fault.Unreachable.
 // A release whose rollout failed is recorded as failed, and its previous version serves on.
 func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o ExecuteOptions) error {
 	if o.Timeout <= 0 {
@@ -66,6 +70,7 @@ func Execute(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o
 		return err
 	}
 	defer l.release(ctx)
+	c = l.through
 	now, err := Observe(ctx, c, p.Project, p.Namespace)
 	if err != nil {
 		return err
@@ -106,7 +111,7 @@ func enter(ctx context.Context, c *kube.Client, p Plan, r progress.Reporter, o E
 		if err := ensureNamespace(ctx, c, p, r); err != nil {
 			return nil, nil, err
 		}
-		l, held, err := acquire(ctx, c, p.Namespace, locking{holder: o.Holder, wait: o.LockWait, report: r})
+		l, held, err := acquire(ctx, c, p.Namespace, locking{holder: o.Holder, wait: o.LockWait, report: r, pace: o.pace})
 		if !errors.Is(err, errNoNamespace) {
 			return l, held, err
 		}
@@ -162,15 +167,15 @@ func (e *executor) run(ctx context.Context) error {
 	running.Wait()
 	var failed []error
 	cause := context.Cause(ctx)
+	if cause != nil {
+		failed = append(failed, cause) // once, not for each step that it ended
+	}
 	for _, s := range e.plan.Steps {
 		err := e.errs[s.ID]
 		if err == nil || errors.Is(err, errSkipped) || cause != nil && errors.Is(err, cause) {
 			continue
 		}
 		failed = append(failed, err)
-	}
-	if cause != nil {
-		failed = append(failed, cause) // once, not for each step that it ended
 	}
 	if len(failed) == 1 {
 		return failed[0]

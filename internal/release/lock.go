@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -20,7 +21,7 @@ const (
 	lockName  = "perch-deploy"
 	lockID    = "deploy lock"          // of events
 	lockBeat  = 5 * time.Second        // how often the holder renews it
-	lockStale = 15 * time.Second       // after so long without a renewal the holder counts as dead
+	lockStale = 15 * time.Second       // after so long without a renewal the holder counts as dead, and acts as if it were
 	lockPoll  = 250 * time.Millisecond // how often one that waits looks
 )
 
@@ -30,21 +31,33 @@ var ErrLockLost = errors.New("the deploy lock was taken by another run")
 // errNoNamespace says that the namespace in which the lock would be is gone, or going.
 var errNoNamespace = errors.New("the namespace is gone")
 
-// lock holds the deploy lock until release is called. Its context ends, with ErrLockLost as its cause, when the lock
-// is lost.
+// lock holds the deploy lock until release is called. Its context, held, ends when the lock is lost, with ErrLockLost in the
+// tree of its cause, and when the API server does not answer any more, with a cause of kind fault.Unreachable.
 type lock struct {
-	client    *kube.Client
+	through *kube.Client // what acts under the lock does so through this one: see fence
+
+	client    *kube.Client // for the lock itself, with connections of its own
+	drop      func()       // closes these
 	namespace string
-	lease     *coordinationv1.Lease
+	lease     *coordinationv1.Lease // belongs to beat
+	held      context.Context       //nolint:containedctx // it is the lock's own
 	cancel    context.CancelCauseFunc
 	beating   chan struct{}
+	pace      pace
+	report    progress.Reporter
+
+	mu      sync.Mutex
+	renewed time.Time     // when the last renewal that got through was sent
+	next    chan struct{} // closed by the next one
+	ended   error         // why it is not ours any more; nil: it is, or was given back
 }
 
-// locking says how the lock is taken.
+// locking says how the lock is taken and kept.
 type locking struct {
 	holder Holder        // empty is this process
 	wait   time.Duration // how long a living holder is waited for; 0: not at all
 	report progress.Reporter
+	pace   pace // empty is the usual one
 }
 
 // acquire takes the lock, over from a dead holder too, and keeps renewing it. A holder that lives and does not end in time
@@ -71,7 +84,8 @@ func acquire(ctx context.Context, c *kube.Client, namespace string, how locking)
 		} else if !apierrors.IsNotFound(err) {
 			return nil, nil, c.Explain(fmt.Errorf("deploy lock: %w", err))
 		}
-		stamp(fresh, me, time.Now())
+		sent := time.Now()
+		stamp(fresh, me, sent)
 		var lease *coordinationv1.Lease
 		if fresh.ResourceVersion == "" {
 			lease, err = leases.Create(ctx, fresh, metav1.CreateOptions{FieldManager: kube.FieldManager})
@@ -88,10 +102,7 @@ func acquire(ctx context.Context, c *kube.Client, namespace string, how locking)
 			return nil, nil, c.Explain(fmt.Errorf("deploy lock: %w", err))
 		}
 		w.done()
-		held, cancel := context.WithCancelCause(ctx)
-		l := &lock{client: c, namespace: namespace, lease: lease, cancel: cancel, beating: make(chan struct{})}
-		go l.beat(held, me)
-		return l, held, nil
+		return keepLock(ctx, c, lease, sent, how)
 	}
 }
 
@@ -165,50 +176,14 @@ func (w *waiting) done() {
 	}
 }
 
-// beat renews the lock until the context ends. A renewal that does not get through is tried again; a conflict means
-// that somebody took the lock.
-func (l *lock) beat(ctx context.Context, me Holder) {
-	defer close(l.beating)
-	tick := time.NewTicker(lockBeat)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		next := l.lease.DeepCopy()
-		stamp(next, me, time.Now())
-		lease, err := l.client.Interface.CoordinationV1().Leases(l.namespace).Update(ctx, next, metav1.UpdateOptions{FieldManager: kube.FieldManager})
-		if apierrors.IsConflict(err) { // ours too, when the answer to the last beat was lost
-			lease, err = l.mine(ctx, me, err)
-		}
-		switch {
-		case err == nil:
-			l.lease = lease
-		case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-			l.cancel(fault.New(fault.Locked, "run it again when the other one is done", "namespace %s: %w", l.namespace, ErrLockLost))
-			return
-		}
-	}
-}
-
-// mine is the Lease as it is now if this process still holds it, else the given error.
-func (l *lock) mine(ctx context.Context, me Holder, conflict error) (*coordinationv1.Lease, error) {
-	found, err := l.client.Interface.CoordinationV1().Leases(l.namespace).Get(ctx, lockName, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
-	}
-	if t := tenureOf(found); found.UID == l.lease.UID && t != nil && t.String() == me.String() && t.process == l.lease.Annotations[lockProcess] {
-		return found, nil
-	}
-	return nil, conflict
-}
-
-// release gives the lock back by deleting the Lease, unless somebody else has it.
+// release gives the lock back by deleting the Lease, unless somebody else has it, or nobody answers.
 func (l *lock) release(ctx context.Context) {
 	l.cancel(nil)
 	<-l.beating
+	defer l.drop()
+	if l.lost() != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockBeat)
 	defer cancel()
 	// An error leaves a Lease that no longer beats, or that is not ours: the next run takes it over, or must not.

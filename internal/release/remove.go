@@ -49,9 +49,10 @@ func Remove(ctx context.Context, c *kube.Client, project, namespace string, o Re
 	defer cancel()
 	held, stop := context.WithTimeout(held, o.Timeout)
 	defer stop()
-	rm := &remover{client: c, namespace: namespace, report: r}
+	rm := &remover{client: l.through, namespace: namespace, report: r}
 	err = rm.remove(held, project, o)
 	l.release(ctx) // before the namespace goes, which holds the lock
+	rm.client = c
 	if err != nil {
 		return c.Explain(err)
 	}

@@ -211,11 +211,12 @@ func ExecuteRollback(ctx context.Context, c *kube.Client, rb Rollback, r progres
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	l, ctx, err := acquire(ctx, c, rb.Namespace, locking{holder: o.Holder, wait: o.LockWait, report: r})
+	l, ctx, err := acquire(ctx, c, rb.Namespace, locking{holder: o.Holder, wait: o.LockWait, report: r, pace: o.pace})
 	if err != nil {
 		return err
 	}
 	defer l.release(ctx)
+	c = l.through
 	all, err := revisions(ctx, c, rb.Namespace)
 	if err != nil {
 		return c.Explain(err)
