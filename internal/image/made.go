@@ -142,7 +142,7 @@ func (cl *client) keep(ctx context.Context, m made, base string) (*Image, error)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", familiar(m.next), err)
 	}
-	i.Built, i.Base = true, base
+	i.Built, i.Pulled, i.Base = true, false, base
 	return i, nil
 }
 

@@ -150,7 +150,8 @@ func (cl *client) describe(ctx context.Context, i images.Image) (*Image, error) 
 	}
 	return &Image{
 		Ref: i.Name, Digest: i.Target.Digest.String(), Base: i.Labels[baseLabel], Config: config.Config.ImageConfig, Health: config.health(),
-		Pulled: cl.pulled(ctx, i.Name, i.Target.Digest),
+		// The builder labels what it makes as if it had come from the registry of its name.
+		Pulled: i.Labels[inputsLabel] == "" && cl.pulled(ctx, i.Name, i.Target.Digest),
 	}, nil
 }
 
