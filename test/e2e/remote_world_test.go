@@ -248,17 +248,7 @@ func (w *world) browse(ctx context.Context, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true, TLSClientConfig: clientTLS(w.ca.trusting(), request.URL.Hostname()),
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			_, port, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, err
-			}
-			return w.space.Dial(ctx, network, net.JoinHostPort("127.0.0.1", port))
-		},
-	}}
-	response, err := client.Do(request)
+	response, err := w.client(request.URL.Hostname()).Do(request)
 	if err != nil {
 		return "", err
 	}
@@ -268,4 +258,18 @@ func (w *world) browse(ctx context.Context, url string) (string, error) {
 		err = fmt.Errorf("%s: %s: %s", url, response.Status, essence(string(body)))
 	}
 	return string(body), err
+}
+
+// client is a browser of the world, whose name server knows nothing but where the ingress is.
+func (w *world) client(host string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: clientTLS(w.ca.trusting(), host),
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return w.space.Dial(ctx, network, net.JoinHostPort("127.0.0.1", port))
+		},
+	}}
 }
