@@ -143,7 +143,7 @@ func Build(ctx context.Context, o Options, noCache bool, r progress.Reporter) (m
 	options := imageOptions(o, project, built(project.ServiceNames(), project))
 	options.NoCache = noCache
 	if options.Registry.On() {
-		return o.push(ctx, project, options, r)
+		return o.push(ctx, options, r)
 	}
 	if err := o.Node.StartStore(ctx, r); err != nil {
 		return nil, err

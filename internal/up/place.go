@@ -61,29 +61,17 @@ func noun(key string) string {
 	return "service " + key
 }
 
-// imagesFor makes the images of a cluster that perch did not start. The local node is started only where a Dockerfile is to be
-// built: it has the builder.
-func (o Options) imagesFor(
-	ctx context.Context, client *kube.Client, project *compose.Project, keys []string, r progress.Reporter,
-) (map[string]image.Image, error) {
+// imagesFor makes the images of a cluster that perch did not start.
+func (o Options) imagesFor(ctx context.Context, project *compose.Project, keys []string, r progress.Reporter) (map[string]image.Image, error) {
 	if err := o.checkRegistry(project, keys); err != nil {
 		return nil, err
 	}
-	if len(keys) == 0 {
-		return map[string]image.Image{}, nil
-	}
 	options := imageOptions(o, project, keys)
-	var s image.Store
-	if slices.ContainsFunc(keys, func(key string) bool { return builds(project, key) }) {
-		platforms, err := o.platforms(ctx, client, project)
-		if err != nil {
-			return nil, err
-		}
-		options.Registry.Platforms = platforms
-		s = store(o)
-		s.Start = func(ctx context.Context) error { return o.Node.StartStore(ctx, r) }
+	if len(keys) > 0 && !slices.ContainsFunc(keys, func(key string) bool { return builds(project, key) }) {
+		return image.Resolve(ctx, options, image.Store{}, r)
 	}
-	return image.Resolve(ctx, options, s, r)
+	options.Registry.Platforms = o.chosenPlatforms(project)
+	return o.push(ctx, options, r)
 }
 
 // platforms are what images are built for: those asked for, else those of the cluster's nodes; none when nobody may know.

@@ -3,14 +3,13 @@ package up
 import (
 	"context"
 
-	"github.com/perch-k8s/perch/internal/compose"
 	"github.com/perch-k8s/perch/internal/image"
 	"github.com/perch-k8s/perch/internal/kube"
 	"github.com/perch-k8s/perch/internal/progress"
 )
 
 // push builds for a registry. The node is started where its builder is needed, and goes on as it was where it is not.
-func (o Options) push(ctx context.Context, project *compose.Project, options image.Options, r progress.Reporter) (map[string]image.Image, error) {
+func (o Options) push(ctx context.Context, options image.Options, r progress.Reporter) (map[string]image.Image, error) {
 	if len(options.Services) == 0 {
 		return map[string]image.Image{}, nil
 	}

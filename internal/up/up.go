@@ -96,7 +96,7 @@ func prepare(
 		if err != nil {
 			return nil, nil, err
 		}
-		images, err := o.imagesFor(ctx, client, project, keys, r)
+		images, err := o.imagesFor(ctx, project, keys, r)
 		return client, images, err
 	}
 	if err := o.Node.StartStore(ctx, r); err != nil {
