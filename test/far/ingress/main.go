@@ -1,7 +1,7 @@
 // Command ingress is the ingress controller of the tests' remote cluster. How Ingresses, Services, endpoints and Secrets are
-// read, which class is its own, and what an Ingress' status says, is Traefik's code (its Kubernetes provider). Traefik whole
-// would take as long to build as Kubernetes, most of it for clouds: requests are passed on by Go's reverse proxy instead, with
-// HTTP/2, websockets and the certificate that the name asks for.
+// read, which class is its own, and what an Ingress' status says, is Traefik's code (its Kubernetes provider); Gateways and
+// their routes likewise. Traefik whole would take as long to build as Kubernetes, most of it for clouds: requests are passed on
+// by Go's reverse proxy instead, with HTTP/2, websockets and the certificate that the name asks for.
 package main
 
 import (
@@ -33,7 +33,8 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("ingress", flag.ContinueOnError)
 	class := flags.String("class", "", "`name` of the IngressClass whose Ingresses are served")
-	service := flags.String("service", "", "`NAMESPACE/NAME` of the Service that this program is reached by, for the Ingresses' status")
+	gateways := flags.Bool("gateways", false, "serve Gateways and their routes too")
+	service := flags.String("service", "", "`NAMESPACE/NAME` of the Service that this program is reached by, for the status of Ingresses and Gateways")
 	plain := flags.String("http", ":8080", "`address` for HTTP")
 	secure := flags.String("https", ":8443", "`address` for HTTPS")
 	if err := flags.Parse(args); err != nil {
@@ -48,6 +49,11 @@ func run(ctx context.Context, args []string) error {
 	changes := make(chan dynamic.Message)
 	if err := provider.Provide(changes, pool); err != nil {
 		return err
+	}
+	if *gateways {
+		if err := provideGateways(*service, changes, pool); err != nil {
+			return err
+		}
 	}
 	front := newFront()
 	pool.GoCtx(func(ctx context.Context) { front.follow(ctx, changes) })
