@@ -23,6 +23,7 @@ func TestRemote(t *testing.T) {
 	t.Run("Refused", func(t *testing.T) { testFarRefused(t, w) })
 	t.Run("Lost", func(t *testing.T) { testFarLost(t, w) })
 	t.Run("Host", func(t *testing.T) { testFarHost(t, w) })
+	t.Run("Gateway", func(t *testing.T) { testFarGateway(t, w) })
 	t.Run("RegistryIlls", func(t *testing.T) { testFarRegistryIlls(t, w) })
 	t.Run("Deploy", func(t *testing.T) { testFarDeploy(t, w) })
 }

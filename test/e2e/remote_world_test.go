@@ -91,9 +91,8 @@ func (w *world) wire(t *testing.T) string {
 	return address(2)
 }
 
-// giveAccess does what docs/permissions.md tells an administrator to do once: the one namespace, and an account that may deploy
-// there. The laptop's kubeconfig is for that account.
-func (w *world) giveAccess(t *testing.T) {
+// allow does what docs/permissions.md tells an administrator to do once: the one namespace, and an account that may deploy there.
+func (w *world) allow(t *testing.T) {
 	t.Helper()
 	page, err := os.ReadFile(filepath.Join(w.laptop.root, "docs", "permissions.md"))
 	if err != nil {
@@ -105,6 +104,12 @@ func (w *world) giveAccess(t *testing.T) {
 		t.Fatal("docs/permissions.md has no YAML")
 	}
 	w.far.want(t, 0, command{args: []string{"kubectl", "apply", "-f", "-"}, stdin: strings.NewReader(role)})
+}
+
+// giveAccess gives the laptop a kubeconfig for that account.
+func (w *world) giveAccess(t *testing.T) {
+	t.Helper()
+	w.allow(t)
 	token, err := w.far.api.CoreV1().ServiceAccounts(farNamespace).CreateToken(t.Context(), farAccount, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
