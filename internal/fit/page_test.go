@@ -60,7 +60,7 @@ apiVersion: v1
 kind: ServiceAccount
 metadata: {name: deployer, namespace: shop}
 ---
-` + Role("shop", accountPrefix+"shop:deployer", Deployer()) + "```\n\n")
+` + Role(deployer, "shop", accountPrefix+"shop:deployer", Deployer()) + "```\n\n")
 	b.WriteString("A kubeconfig for it: `kubectl create token deployer -n shop --duration 8h` gives a token, `kubectl config set-credentials deployer --token …` a user with it.\n")
 	b.WriteString("Who may put Secrets, pods and Jobs into a namespace may read all Secrets of it: give a project a namespace of its own.\n")
 	table := func(title, text string, all []Permission) {

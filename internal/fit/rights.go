@@ -130,6 +130,7 @@ func inFull(group, resource string) string {
 
 // grant is what an administrator may apply, so that this account may do all that the project needs.
 func grant(n Needs, s Seen) string {
+	project := cmp.Or(n.Project, n.Namespace)
 	return fmt.Sprintf("have this applied by who may give permissions (kubectl apply -f FILE); it is all that %s needs, see docs/permissions.md:\n%s",
-		cmp.Or(n.Project, n.Namespace), strings.TrimSuffix(Role(n.Namespace, s.user, n.rights), "\n"))
+		project, strings.TrimSuffix(Role(roleOf(project), n.Namespace, s.user, n.rights), "\n"))
 }

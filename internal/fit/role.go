@@ -7,8 +7,13 @@ import (
 	"strings"
 )
 
-// roleName is the name of the Role and the RoleBinding that hints and docs give.
-const roleName = "perch-deployer"
+// deployer is the name of the Role and the RoleBinding for an account that deploys any project.
+const deployer = "perch-deployer"
+
+// roleOf is the name of those for one project: applied beside the others, they take nothing from an account.
+func roleOf(project string) string {
+	return "perch-project-" + strings.Trim(strings.ReplaceAll(project, "_", "-"), "-")
+}
 
 // rule is one rule of a Role: resources of one group for which the same verbs are given.
 type rule struct {
@@ -67,9 +72,9 @@ func (s subject) yaml() string {
 	return fmt.Sprintf("{kind: User, apiGroup: rbac.authorization.k8s.io, name: %q}", cmp.Or(s.user, "YOU"))
 }
 
-// Role is a Role with the permissions, and its binding to a user as the API server knows it ("" leaves that open): one document
+// Role is a Role of that name with the permissions, and its binding to a user as the API server knows it ("" leaves that open): one document
 // of YAML, as a list, so that it can be indented.
-func Role(namespace, user string, all []Permission) string {
+func Role(name, namespace, user string, all []Permission) string {
 	to := subject{user}
 	var b strings.Builder
 	fmt.Fprintf(&b, `apiVersion: v1
@@ -79,14 +84,14 @@ items:
   kind: Role
   metadata: {name: %[1]s, namespace: %[2]s}
   rules:
-`, roleName, namespace)
+`, name, namespace)
 	b.WriteString(rulesYAML(rules(all)))
 	fmt.Fprintf(&b, `- apiVersion: rbac.authorization.k8s.io/v1
   kind: RoleBinding
   metadata: {name: %[1]s, namespace: %[2]s}
   roleRef: {kind: Role, name: %[1]s, apiGroup: rbac.authorization.k8s.io}
   subjects: [%[3]s]
-`, roleName, namespace, to.yaml())
+`, name, namespace, to.yaml())
 	return b.String()
 }
 

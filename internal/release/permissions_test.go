@@ -299,7 +299,7 @@ func account(t *testing.T, admin *kube.Client, ns string, all []fit.Permission) 
 func grant(t *testing.T, admin *kube.Client, ns, user string, all []fit.Permission) {
 	t.Helper()
 	var list struct{ Items []map[string]any }
-	if err := yaml.Unmarshal([]byte(fit.Role(ns, user, all)), &list); err != nil {
+	if err := yaml.Unmarshal([]byte(fit.Role("perch-deployer", ns, user, all)), &list); err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range list.Items {
