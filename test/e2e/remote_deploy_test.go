@@ -148,14 +148,19 @@ func testFarRoll(t *testing.T, a *farApp) {
 	a.replace(t, "internal/web/page.html", old, changed)
 	s := startStreamBy(t, func(ctx context.Context) (string, error) { return w.browse(ctx, farPage) })
 	w.laptop.want(t, 0, a.deploy("up", "-d"))
-	if got := a.page(t).tagline; got != changed {
-		t.Errorf("the page says %q", got)
+	// The ingress hears of new pods some time after they are ready, and of old ones before they end.
+	says := func(want string) func(context.Context) error {
+		return func(context.Context) error {
+			if got := a.page(t).tagline; got != want {
+				return fmt.Errorf("it says %q", got)
+			}
+			return nil
+		}
 	}
+	eventually(t, 20*time.Second, "the page is the new one", says(changed))
 	eventually(t, 60*time.Second, "only the new version is there", settled)
 	w.laptop.want(t, 0, a.deploy("rollback"))
-	if got := a.page(t).tagline; got != old {
-		t.Errorf("after the rollback the page says %q", got)
-	}
+	eventually(t, 20*time.Second, "the page is the old one again", says(old))
 	eventually(t, 60*time.Second, "only the old version is there", settled)
 	if seen := s.noneFailed(t); seen[old] == 0 || seen[changed] == 0 || seen[old]+seen[changed] != s.requests {
 		t.Errorf("the versions seen are %v", seen)
