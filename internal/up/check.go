@@ -44,7 +44,14 @@ func (o *Options) checkCluster(ctx context.Context, project *compose.Project, r 
 	if err != nil {
 		return err
 	}
-	w, err := wanted(*o, client, project, rendered, images)
+	return o.checkNeeds(ctx, client, project, rendered, images, r)
+}
+
+// checkNeeds is the same for objects that are known.
+func (o Options) checkNeeds(
+	ctx context.Context, client *kube.Client, project *compose.Project, rendered render.Output, images map[string]image.Image, r progress.Reporter,
+) error {
+	w, err := wanted(o, client, project, rendered, images)
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,16 @@ func planDry(
 	if err != nil {
 		return release.Plan{}, err
 	}
-	if err := o.checkCluster(ctx, project, r); err != nil {
+	if o.Compose.Embedded {
+		return plan(ctx, o, client, project, rendered, images)
+	}
+	if err := o.checkRegistry(project, deployed(project)); err != nil {
+		return release.Plan{}, err
+	}
+	if o.shared, err = o.pullSecret(ctx, client, project); err != nil {
+		return release.Plan{}, err
+	}
+	if err := o.checkNeeds(ctx, client, project, rendered, images, r); err != nil {
 		return release.Plan{}, err
 	}
 	return plan(ctx, o, client, project, rendered, images)
